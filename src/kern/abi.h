@@ -1,0 +1,425 @@
+/*
+ * abi.h - all that the kernel and user code share: the ownership table, the system calls, page-table operations, the
+ * frames with a public layout. User code sees no other kernel header.
+ *
+ * Units: a pfn is a physical frame number (physical address / 4096). Addresses are bytes. Times are TSC ticks. The
+ * clock is the kernel's TLB clock: it has no unit, it only advances.
+ */
+#pragma once
+#include <stdint.h>
+
+#define FH_VERSION 1u
+#define FH_PAGE 4096ul
+#define FH_LARGE_FRAMES 512ul /* frames in a 2 MiB page */
+
+/*
+ * Address space of every env (PML4 slots of 512 GiB):
+ *
+ *   ffffffff_ffffffff +--------------------------------------+        user  kernel
+ *                     | slot 511: the kernel, the same        |         --    (src/kern/layout.h
+ *   ffffff80_00000000 | in every address space               |               draws the inside)
+ *                     +--------------------------------------+
+ *                     | slot 510: root's recursive window    |         r-    rw (by the direct map)
+ *   ffffff00_00000000 | (its tables, read-only; see info)    |
+ *                     +--------------------------------------+
+ *                     | slots 256-509                        |        libOS
+ *   ffff8000_00000000 +--------------------------------------+
+ *                     :        non-canonical                 :
+ *   00007fff_ffffffff +--------------------------------------+
+ *                     | slots 0-255                          |        libOS
+ *   00000000_00000000 +--------------------------------------+
+ */
+#define FH_KERNEL_SLOT 511u
+#define FH_KERNEL_BASE 0xffffff8000000000ul
+
+/* ---- Errors ---------------------------------------------------------------------------------------------------- */
+
+/* One number for each class of refusal, with Linux's values. A call returns -E... and has changed nothing. */
+#define FH_ERRORS(X)                                                                                                   \
+	X(EPERM, 1, "no authority over the frame, env, thread or CPU named")                                           \
+	X(ENOENT, 2, "the slot holds no present entry")                                                                \
+	X(ESRCH, 3, "no such env or thread: wrong type, or another serial")                                            \
+	X(EINTR, 4, "an upcall came first")                                                                            \
+	X(EAGAIN, 11, "not quiet yet and the slice's flushes are spent, or no upcall slot: try again")                 \
+	X(EACCES, 13, "more rights than this frame or link may have")                                                  \
+	X(EBUSY, 16, "claimed by another CPU, not of the type asked for, still referenced, or still running")          \
+	X(EEXIST, 17, "the slot already holds a present entry")                                                        \
+	X(EINVAL, 22, "malformed: a number out of range, a reserved bit, an address that is no user address")         \
+	X(ENOSPC, 28, "a counter is at its limit: references, depth of envs, serials")                                 \
+	X(ENOSYS, 38, "no such system call")                                                                           \
+	X(ENOTEMPTY, 39, "the table has present entries, the env still owns frames")                                   \
+	X(EDQUOT, 122, "the env's quota is used up")                                                                   \
+	X(ECANCELED, 125, "the env is frozen or dead")
+
+#define FH_X(name, number, text) FH_##name = number,
+enum fh_error { FH_ERRORS(FH_X) };
+#undef FH_X
+
+/* ---- The ownership table ---------------------------------------------------------------------------------------- */
+
+/*
+ * One record for each frame, readable by every env that maps the TABLE frames. Records change under the reader's
+ * eyes: what is read is a hint, the system call checks.
+ *
+ *   state   type 0-3 | lock 4 | refs 8-31 | owner 32-58 (pfn of an ENV frame; 0: nobody)
+ *   link    count of present entries 0-9 (tables) | index 16-24, parent pfn 32-58 (table linked by a foreign owner)
+ *   tenant  name of the env the frame is granted to; in a FREE record the last owner's name
+ *   stamp   clock when the frame last lost or narrowed a mapping 0-47 | ticket lock 48-55 next, 56-63 serving
+ */
+struct fh_frame {
+	uint64_t state, link, tenant, stamp;
+};
+
+#define FH_TYPES(X)                                                                                                    \
+	X(KERNEL, 0, "the kernel's, or no RAM")                                                                        \
+	X(FREE, 1, "nobody's: anyone with quota may claim it")                                                         \
+	X(DATA, 2, "memory")                                                                                           \
+	X(PT1, 3, "page table, 4 KiB leaves")                                                                          \
+	X(PT2, 4, "page directory: PT1s and 2 MiB leaves")                                                             \
+	X(PT3, 5, "page-directory-pointer table")                                                                      \
+	X(PT4, 6, "PML4: the root of an address space")                                                                \
+	X(ENV, 7, "a protection domain; its owner is its parent")                                                      \
+	X(THREAD, 8, "registers and scheduling state of a thread")                                                     \
+	X(CPU, 9, "a CPU's slices")                                                                                    \
+	X(DEVICE, 10, "device memory")                                                                                 \
+	X(TABLE, 11, "the ownership table, info page, clock: readable by all")                                         \
+	X(BUSY, 12, "claimed by a CPU for a change")
+
+#define FH_X(name, number, text) FH_##name = number,
+enum fh_type { FH_TYPES(FH_X) FH_NTYPES };
+#undef FH_X
+
+#define FH_PFN_BITS 27
+#define FH_PFN_MASK ((1ul << FH_PFN_BITS) - 1)
+#define FH_REFS_MAX ((1ul << 24) - 1)
+#define FH_STAMP_MASK ((1ul << 48) - 1)
+#define FH_SERIAL_MAX ((1ul << 37) - 1)
+
+#define FH_STATE_LOCK (1ul << 4)
+#define FH_STATE_REF (1ul << 8) /* one reference */
+
+static inline unsigned fh_type(uint64_t state) { return state & 15; }
+static inline uint64_t fh_refs(uint64_t state) { return state >> 8 & FH_REFS_MAX; }
+static inline uint64_t fh_owner(uint64_t state) { return state >> 32 & FH_PFN_MASK; }
+static inline uint64_t fh_count(uint64_t link) { return link & 1023; }
+
+/* A name: the pfn of an ENV or THREAD frame and its serial. Serial 0 means "whichever lives there now" and is taken
+ * only from callers with authority over it. Name 0 is the caller itself, or nobody, as each call says. */
+static inline uint64_t fh_name(uint64_t pfn, uint64_t serial) { return pfn | serial << FH_PFN_BITS; }
+static inline uint64_t fh_name_pfn(uint64_t name) { return name & FH_PFN_MASK; }
+static inline uint64_t fh_name_serial(uint64_t name) { return name >> FH_PFN_BITS; }
+
+/* ---- Page-table entries (SDM vol. 3A, 4.5) ----------------------------------------------------------------------- */
+
+#define FH_P (1ul << 0)
+#define FH_W (1ul << 1)
+#define FH_U (1ul << 2)
+#define FH_PWT (1ul << 3)
+#define FH_PCD (1ul << 4)
+#define FH_A (1ul << 5)
+#define FH_D (1ul << 6)
+#define FH_PS (1ul << 7)  /* levels 2-4 */
+#define FH_PAT (1ul << 7) /* level 1 */
+#define FH_G (1ul << 8)
+#define FH_NX (1ul << 63)
+#define FH_AVL (7ul << 9 | 127ul << 52 | 15ul << 59) /* bits the hardware and the kernel ignore: the libOS's own */
+#define FH_PFN_FIELD (FH_PFN_MASK << 12)
+
+static inline uint64_t fh_pte_pfn(uint64_t entry) { return entry >> 12 & FH_PFN_MASK; }
+
+/* ---- Page-table operations ----------------------------------------------------------------------------------------- */
+
+/*
+ * An operation is two words. The first names what, where and how often; the second is an entry. `count` repeats it
+ * over consecutive slots of one table, the pfn in the entry advancing by 1 (by 512 for a 2 MiB entry).
+ *
+ *   word 0   op 0-3 | flags 4-7 | count 8-17 (1-512) | index 18-26 | table pfn 32-58 | status 59-63 (written back)
+ *   word 1   entry; written back: the last old entry, with A and D ORed over all slots
+ */
+struct fh_op {
+	uint64_t what, entry;
+};
+
+#define FH_OPS(X)                                                                                                      \
+	X(READ, 0, "return the entry; changes nothing")                                                                \
+	X(SET, 1, "replace the entry by this one: a leaf, a link to an existing table, or a non-present word")         \
+	X(NARROW, 2, "take away W and/or X where this entry lacks them; AVL bits as given; keeps pfn, A, D")           \
+	X(PROTECT, 3, "set W, NX and AVL bits as given; keeps pfn, cache bits, A, D")                                  \
+	X(CLEAR, 4, "replace the entry by this non-present word (0, or the libOS's own)")                              \
+	X(HARVEST, 5, "return A and D and clear them")                                                                 \
+	X(CLAIM, 6, "claim the FREE frame named, zero it, map it into this empty slot")                                \
+	X(UNMAP_FREE, 7, "clear, and free the frame if nothing else refers to it")                                     \
+	X(LINK_NEW, 8, "claim the FREE frame named as the next lower table and link it into this empty slot")          \
+	X(UNLINK_FREE, 9, "unlink the next lower table, and free it if it is empty and nothing else refers to it")
+
+#define FH_X(name, number, text) FH_OP_##name = number,
+enum fh_opcode { FH_OPS(FH_X) FH_NOPS };
+#undef FH_X
+
+#define FH_FLUSH_NONE (0ul << 4)
+#define FH_FLUSH_LOCAL (1ul << 4) /* this CPU: CR3 reload; for pt_set only the page at va */
+#define FH_FLUSH_ALL (2ul << 4)   /* every CPU whose loaded root belongs to the table's owner */
+#define FH_FLUSH_MASK (3ul << 4)
+#define FH_KEEP (1ul << 6)        /* CLAIM: contents don't matter, if the table's owner was also the frame's last */
+
+/* Status of an operation in word 0. */
+#define FH_OP_PENDING 0u /* not carried out, or not wholly */
+#define FH_OP_DONE 1u
+#define FH_OP_KEPT 2u    /* unmapped or unlinked, but (some of) it still referenced, not empty, or not yours: not freed */
+
+static inline uint64_t fh_what(unsigned op, uint64_t flags, uint64_t table, unsigned index, unsigned count)
+{
+	return op | flags | (uint64_t)count << 8 | (uint64_t)index << 18 | table << 32;
+}
+static inline unsigned fh_what_op(uint64_t w) { return w & 15; }
+static inline unsigned fh_what_count(uint64_t w) { return w >> 8 & 1023; }
+static inline unsigned fh_what_index(uint64_t w) { return w >> 18 & 511; }
+static inline uint64_t fh_what_table(uint64_t w) { return w >> 32 & FH_PFN_MASK; }
+static inline unsigned fh_what_status(uint64_t w) { return w >> 59; }
+
+/* ---- Frames with a public layout -------------------------------------------------------------------------------- */
+
+/* Registers in the order in which the kernel keeps them. cs and ss are for reading only; of rflags only the
+ * arithmetic flags, DF, TF, AC and ID are taken. */
+struct fh_regs {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rbp, rdi, rsi, rdx, rcx, rbx, rax;
+	uint64_t vector, error; /* of the exception that put them here */
+	uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* One upcall: who was interrupted, where, why. */
+struct fh_context {
+	struct fh_regs regs;
+	uint64_t address; /* CR2 of a page fault; the bits of a doorbell */
+	uint64_t root;    /* pfn of the PT4 that was loaded */
+};
+
+#define FH_VEC_DOORBELL 32u /* context.address: the bits taken */
+#define FH_VEC_SYSCALL 256u /* a system call from outside the native range, or off the upcall root */
+
+#define FH_UPCALL_SLOTS 16u
+/*
+ * The upcall frame: a DATA frame of the thread's owner, pinned by thread_write. The libOS writes all of it but where
+ * marked (k): written by the kernel. On a fault the kernel fills slot[depth], adds 1 to depth, and enters `entry`
+ * with rsp = stack_top - depth*stack_stride and rdi = the slot's address. A handler ends by loading the registers
+ * from its slot, storing depth, and, within [resume_lo, resume_hi), loading rsp and jumping to rip.
+ */
+struct fh_upcall {
+	uint64_t entry;
+	uint64_t stack_top, stack_stride;
+	uint64_t depth, max_depth;     /* max_depth <= FH_UPCALL_SLOTS; a fault beyond stops the thread */
+	uint64_t mask;                 /* doorbell bits that wait */
+	uint64_t pending;              /* (k) ORed in: bits that waited; clear it, then poll with thread_switch */
+	uint64_t resume_lo, resume_hi; /* at the last two instructions the slot is still the interrupted context */
+	uint64_t self_va;              /* where this frame is mapped */
+	uint64_t thread, env;          /* (k) names, written when the frame is pinned */
+	uint64_t cpu;                  /* (k) index of the CPU, written at dispatch */
+	uint64_t libos[19];            /* not looked at by the kernel */
+	struct fh_context slot[FH_UPCALL_SLOTS];
+	uint64_t libos_area[96];
+};
+
+/* The batch frame: arguments of pt_update, thread_write, console_write/read. */
+#define FH_BATCH_OPS (FH_PAGE / sizeof(struct fh_op))
+
+/* Argument of thread_write: `fields` says which parts to take. */
+#define FH_SET_REGS (1ul << 0)
+#define FH_SET_BASES (1ul << 1)
+#define FH_SET_ROOT (1ul << 2)
+#define FH_SET_UPCALL_ROOT (1ul << 3)
+#define FH_SET_UPCALL (1ul << 4)
+#define FH_SET_BATCH (1ul << 5)
+#define FH_SET_KEEPER (1ul << 6)
+#define FH_SET_NATIVE (1ul << 7)
+#define FH_SET_ALL (255ul)
+struct fh_thread_args {
+	uint64_t fields;
+	struct fh_regs regs;          /* not for a running thread, itself included */
+	uint64_t fs_base, gs_base;    /* canonical */
+	uint64_t root;                /* pfn of a PT4 of the thread's owner; 0: none (only while stopped) */
+	uint64_t upcall_root;         /* the same; 0: upcalls stay in the root they come from */
+	uint64_t upcall, batch;       /* pfns of DATA frames of the thread's owner; 0: none */
+	uint64_t keeper, keeper_bits; /* name of a thread: rung when this one stops or faults past its depth; 0: none */
+	uint64_t native_lo, native_hi; /* system calls from outside become upcalls; both 0: none do */
+};
+
+enum fh_thread_state { FH_STOPPED, FH_READY, FH_RUNNING, FH_SLEEPING, FH_FAULTED };
+
+/* A THREAD frame; the owner and its ancestors may map it read-only. */
+struct fh_thread {
+	uint64_t serial;
+	uint32_t state;       /* enum fh_thread_state */
+	uint32_t stop;        /* stops at its next entry into the kernel */
+	uint64_t root, upcall_root, upcall, batch; /* pfns, each counted */
+	uint64_t loaded;      /* pfn of the root it runs on: root or upcall_root */
+	uint64_t fs_base, gs_base;
+	uint64_t native_lo, native_hi;
+	uint64_t keeper, keeper_bits;
+	uint64_t bells;       /* doorbell bits not yet taken */
+	uint64_t wait;        /* bits a sleeper waits for */
+	uint64_t deadline;    /* TSC; 0: none */
+	uint64_t home;        /* index of the CPU it ran on last */
+	uint64_t status;      /* argument of the thread_ctl that stopped it */
+	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
+	uint64_t reserved[13];
+	struct fh_regs regs;
+	uint64_t reserved2[10];
+	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */
+};
+
+#define FH_BELLS_USER ((1ul << 56) - 1) /* bits that thread_switch may ring */
+#define FH_BELL_SLICE (1ul << 62)       /* a slice begins; rung only where unmasked and at depth 0 */
+
+#define FH_ENV_DEPTH 16u   /* longest line from an env to root */
+#define FH_ENV_CALLERS 16u /* entries of a doorbell list */
+/* An ENV frame; the env itself, its owner and ancestors may map it read-only. */
+struct fh_env {
+	uint64_t account; /* owned 0-30 | quota 31-61 | dead 62 | frozen 63 */
+	uint64_t serial;
+	uint64_t depth;   /* root: 0 */
+	uint64_t callers[FH_ENV_CALLERS]; /* names of envs that may ring this one's threads */
+};
+#define FH_ACCOUNT_MAX ((1ul << 31) - 1)
+#define FH_ACCOUNT_DEAD (1ul << 62)
+#define FH_ACCOUNT_FROZEN (1ul << 63)
+static inline uint64_t fh_owned(uint64_t account) { return account & FH_ACCOUNT_MAX; }
+static inline uint64_t fh_quota(uint64_t account) { return account >> 31 & FH_ACCOUNT_MAX; }
+
+#define FH_CPU_SLICES 256u
+/* A CPU frame, mappable read-only by all. The timer walks `slice` up to the first `nslices`. */
+struct fh_cpu {
+	uint64_t id, apic_id;
+	uint64_t thread;  /* name of the thread running, 0 when idle */
+	uint64_t ticks;   /* slices begun */
+	uint64_t idle;    /* times halted */
+	uint64_t flushes; /* CR3 loads made for a flush */
+	uint64_t nslices;
+	uint64_t reserved[121];
+	uint64_t slice[FH_CPU_SLICES]; /* names of threads, 0: empty */
+};
+
+#define FH_MAX_CPUS 255u
+/* The clock frames (5): the clock, then each CPU's epoch on its own cache line. A frame is quiet when every epoch of
+ * a running CPU is greater than its stamp (frames_quiet in the kit). */
+struct fh_clock {
+	uint64_t clock, pad[511];
+	struct { uint64_t epoch, pad[7]; } cpu[256];
+};
+#define FH_EPOCH_INF (~0ul) /* off-line or idle */
+
+/* The refusal ring (debug builds; else info.refusals_va is 0): why calls were refused, in words. */
+#define FH_REFUSALS 31u
+struct fh_refusals {
+	uint64_t next, pad[15]; /* sequence number of the next entry, which goes into entry[next % FH_REFUSALS] */
+	struct {
+		uint64_t seq;
+		uint32_t env, error;
+		char text[112]; /* NUL-terminated */
+	} entry[FH_REFUSALS];
+};
+
+#define FH_MAX_MODULES 32u
+struct fh_module {
+	uint32_t pfn;     /* first frame; consecutive; DATA frames of root */
+	uint32_t command; /* offset of its command line in info.strings */
+	uint64_t bytes;
+};
+
+/* CPU features in info.features */
+#define FH_HAS_SMEP (1u << 0)
+#define FH_HAS_SMAP (1u << 1)
+#define FH_HAS_UMIP (1u << 2)
+#define FH_HAS_1G (1u << 3)     /* for the kernel's own direct map; user entries are 4 KiB and 2 MiB */
+#define FH_HAS_LARGE_X (1u << 4) /* 2 MiB entries may be executable (no iTLB-multihit erratum) */
+
+/* The info page: TABLE type, readable by all. rdi of root's first thread points to it. */
+struct fh_info {
+	uint32_t version, debug;           /* debug: a DEBUG=1 kernel */
+	uint64_t nframes;                  /* records in the table */
+	uint64_t first_user, usable;       /* lowest pfn ever handed out; frames FREE when root started */
+	uint64_t tsc_khz;
+	uint64_t boot_tsc, boot_time;      /* seconds since 1970-01-01 UTC (CMOS clock) at TSC boot_tsc */
+	uint32_t features, ncpus, nmodules, nclock; /* nclock: frames of the clock */
+	uint64_t root_env, root_thread;    /* names */
+	uint64_t info_va, clock_va, refusals_va, batch_va, upcall_va, table_va, window_va; /* root's mappings */
+	uint64_t stack_lo, stack_hi;       /* root's first stack */
+	uint32_t info_pfn, clock_pfn, refusals_pfn, table_pfn; /* TABLE frames, consecutive from here */
+	uint32_t table_frames;             /* a multiple of 512; table_pfn is 2 MiB-aligned */
+	uint32_t command;                  /* kernel command line, offset in strings */
+	uint32_t tables[16];               /* root's PT4, then its other page tables; 0 ends the list */
+	uint8_t random[32];
+	uint32_t cpu_pfn[FH_MAX_CPUS + 1];
+	struct fh_module module[FH_MAX_MODULES];
+	char strings[1984];
+};
+#define FH_WINDOW_SLOT 510u /* where root's PT4 names itself */
+
+_Static_assert(sizeof(struct fh_frame) == 32, "DESIGN 2: 32 bytes a record");
+_Static_assert(sizeof(struct fh_op) == 16, "an operation is 16 bytes");
+_Static_assert(sizeof(struct fh_regs) == 176 && sizeof(struct fh_context) == 192, "upcall slot");
+_Static_assert(sizeof(struct fh_upcall) == FH_PAGE, "the upcall frame is one frame");
+_Static_assert(__builtin_offsetof(struct fh_upcall, slot) == 256, "slots after the header");
+_Static_assert(__builtin_offsetof(struct fh_thread, regs) == 256, "entry.asm relies on it");
+_Static_assert(__builtin_offsetof(struct fh_thread, fx) == 512, "FXSAVE wants 16-byte alignment");
+_Static_assert(sizeof(struct fh_thread) <= FH_PAGE && sizeof(struct fh_env) <= FH_PAGE, "one frame each");
+_Static_assert(sizeof(struct fh_cpu) <= FH_PAGE && sizeof(struct fh_info) <= FH_PAGE, "one frame each");
+_Static_assert(sizeof(struct fh_refusals) <= FH_PAGE && sizeof(struct fh_clock) == 5 * FH_PAGE, "whole frames");
+_Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame");
+
+/* ---- System calls ------------------------------------------------------------------------------------------------ */
+
+/*
+ * `syscall`: number in rax; arguments in rdi, rsi, rdx, r10; result in rax, >= 0 or -errno; a second result in rdx
+ * where the call says so. rcx and r11 are clobbered, all else is kept (the Linux convention).
+ *
+ * The one list: X(number, name, number of arguments, argument names). tools/abidoc makes docs/abi.md from it and from
+ * the comment above each entry. Calls 0 and 1 need the whole context saved; the others return by the short path.
+ */
+#define FH_SYSCALLS(X)                                                                                                 \
+	X(0, thread_switch, 4, "to, give, mask, deadline")                                                             \
+	X(1, thread_ctl, 3, "t, op, arg")                                                                              \
+	X(2, frame_alloc, 4, "pfn, n, env, flags")                                                                     \
+	X(3, frame_free, 2, "pfn, n")                                                                                  \
+	X(4, frame_retype, 2, "pfn, type")                                                                             \
+	X(5, pt_set, 3, "what, entry, va")                                                                             \
+	X(6, pt_update, 2, "off, n")                                                                                   \
+	X(7, tlb_flush, 4, "root, mode, va, n")                                                                        \
+	X(8, env_ctl, 4, "env, op, arg, arg2")                                                                         \
+	X(9, thread_write, 2, "t, off")                                                                                \
+	X(10, cpu_slice, 3, "cpu, slot, t")                                                                            \
+	X(11, console_write, 2, "off, n")                                                                              \
+	X(12, console_read, 3, "off, n, bits")                                                                         \
+	X(13, machine_halt, 1, "code")
+
+#define FH_X(number, name, nargs, args) FH_SYS_##name = number,
+enum fh_syscall { FH_SYSCALLS(FH_X) FH_NSYSCALLS };
+#undef FH_X
+
+/* frame_alloc flags */
+#define FH_ALLOC_KEEP 1ul /* contents don't matter if env was the last owner: skips the zeroing */
+
+/* tlb_flush modes */
+#define FH_TLB_NONE 0ul
+#define FH_TLB_LOCAL 1ul
+#define FH_TLB_ALL 2ul
+
+/* env_ctl operations */
+#define FH_ENV_QUOTA 0ul   /* arg: frames (signed) to move from env's parent to env */
+#define FH_ENV_FREEZE 1ul
+#define FH_ENV_THAW 2ul
+#define FH_ENV_CALLER 3ul  /* arg: index, arg2: name of an env (0: nobody): who may ring env's threads */
+#define FH_ENV_CONSOLE 4ul /* root only: env may read the console from now on, beside root */
+#define FH_ENV_AUDIT 5ul   /* debug builds: recompute every invariant; returns how many are broken */
+
+/* thread_ctl operations */
+#define FH_THREAD_START 0ul  /* STOPPED or FAULTED -> READY */
+#define FH_THREAD_STOP 1ul   /* any -> STOPPED; arg: status, kept in the THREAD frame */
+#define FH_THREAD_RETURN 2ul /* self: leave the newest upcall: all registers and the root from slot[depth-1] */
+
+/* machine_halt codes: 0 success, up to this */
+#define FH_HALT_MAX 63ul
+/* What the kernel writes to isa-debug-exit (QEMU then exits with 2*value+1): this + code for machine_halt; for the
+ * kernel's own reports: */
+#define FH_EXIT_HALT 32u
+#define FH_EXIT_PANIC 17u /* a kernel bug */
+#define FH_EXIT_BOOT 16u  /* the machine, the modules or root can't be used */

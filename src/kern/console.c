@@ -1,0 +1,314 @@
+/*
+ * console.c - output to COM1 and the VGA text screen, input from COM1 and the keyboard.
+ *
+ * User output goes through a ring that the UART's interrupt empties; nobody waits for it. The screen is drawn from a
+ * shadow in RAM once a call. Locks: console_lock guards everything here.
+ */
+#include "console.h"
+#include "layout.h"
+#include "thread.h"
+
+#define COM1 0x3f8
+#define LSR (COM1 + 5)
+#define LSR_DATA 0x01
+#define LSR_THRE 0x20
+#define LSR_TEMT 0x40
+#define UART_FIFO 16
+#define COLUMNS 80
+#define ROWS 25
+#define CTRL_P 16
+
+struct ring { uint32_t head, tail; char bytes[4096]; };
+static struct ring out, in;
+static uint32_t console_lock;
+static uint64_t listener, listener_bits;
+static uint16_t shadow[ROWS][COLUMNS];
+static unsigned row, column, top; /* top: shadow row shown first */
+static uint64_t *screen = (uint64_t *)(DIRECT_BASE + 0xb8000);
+
+static void lock(void)
+{
+	while (atomic_swap(&console_lock, 1))
+		mach_pause();
+}
+static void unlock(void) { atomic_set(&console_lock, 0u); }
+
+static bool ring_put(struct ring *r, char c)
+{
+	if (r->head - r->tail == sizeof r->bytes)
+		return false;
+	r->bytes[r->head++ % sizeof r->bytes] = c;
+	return true;
+}
+
+/* ---- Screen ---- */
+
+static void clear_row(unsigned r)
+{
+	for (unsigned i = 0; i < COLUMNS; i++)
+		shadow[r][i] = 0x0720;
+}
+
+static void screen_put(char c)
+{
+	if (c == '\r')
+		column = 0;
+	else if (c == '\b')
+		column -= column > 0;
+	else if (c >= ' ' && c <= '~') {
+		shadow[(top + row) % ROWS][column++] = 0x0700 | (uint8_t)c;
+	}
+	if (c != '\n' && column < COLUMNS)
+		return;
+	column = 0;
+	if (row + 1 < ROWS)
+		row++;
+	else
+		clear_row(top), top = (top + 1) % ROWS;
+}
+
+static void screen_draw(void)
+{
+	uint64_t *to = screen;
+	for (unsigned r = 0; r < ROWS; r++)
+		for (unsigned i = 0; i < COLUMNS / 4; i++)
+			*(volatile uint64_t *)to++ = ((uint64_t *)shadow[(top + r) % ROWS])[i];
+	unsigned at = row * COLUMNS + column;
+	outb(0x3d4, 14), outb(0x3d5, at >> 8); /* cursor, CRTC registers 14 and 15 */
+	outb(0x3d4, 15), outb(0x3d5, at & 255);
+}
+
+/* ---- UART (16550A) ---- */
+
+static void uart_send_waiting(char c)
+{
+	for (unsigned i = 0; i < 100000 && !(inb(LSR) & LSR_THRE); i++)
+		mach_pause();
+	outb(COM1, c);
+}
+
+/* Move up to a FIFO of bytes from the ring, if the UART is ready; keep its interrupt on while more wait. */
+static void uart_drain(void)
+{
+	if (out.head != out.tail && (inb(LSR) & LSR_THRE))
+		for (unsigned i = 0; i < UART_FIFO && out.head != out.tail; i++)
+			outb(COM1, out.bytes[out.tail++ % sizeof out.bytes]);
+	outb(COM1 + 1, out.head != out.tail ? 3 : 1);
+}
+
+void console_init(void)
+{
+	static const uint8_t setup[][2] = {{1, 0}, {3, 0x80}, {0, 1}, {1, 0}, {3, 3}, {2, 0xc7}, {4, 0x0b}};
+	for (unsigned i = 0; i < sizeof setup / sizeof setup[0]; i++)
+		outb(COM1 + setup[i][0], setup[i][1]); /* 115200 8N1, FIFO, OUT2 */
+	for (unsigned r = 0; r < ROWS; r++)
+		clear_row(r);
+}
+
+void console_map_screen(void)
+{
+	screen = (uint64_t *)(MMIO_BASE + PAGE);
+	outb(COM1 + 1, 1); /* interrupt on input */
+	while (inb(0x64) & 1)
+		inb(0x60); /* whatever the keyboard said to the firmware */
+}
+
+/* ---- Kernel messages ---- */
+
+static void log_char(char c)
+{
+	if (c == '\n')
+		log_char('\r');
+	while (out.head != out.tail) /* after what user code wrote before */
+		uart_send_waiting(out.bytes[out.tail++ % sizeof out.bytes]);
+	uart_send_waiting(c);
+	screen_put(c);
+}
+
+static void log_number(uint64_t v, unsigned base, unsigned width, bool negative)
+{
+	char digits[24];
+	unsigned n = 0;
+	do
+		digits[n++] = "0123456789abcdef"[v % base];
+	while (v /= base);
+	while (n < width)
+		digits[n++] = '0';
+	if (negative)
+		digits[n++] = '-';
+	while (n)
+		log_char(digits[--n]);
+}
+
+static void log_format(const char *f, __builtin_va_list ap)
+{
+	for (; *f; f++) {
+		if (*f != '%') {
+			log_char(*f);
+			continue;
+		}
+		unsigned width = 0;
+		bool wide = false;
+		for (f++; *f >= '0' && *f <= '9'; f++)
+			width = width * 10 + *f - '0';
+		for (; *f == 'l'; f++)
+			wide = true;
+		switch (*f) {
+		case 's':
+			for (const char *s = __builtin_va_arg(ap, const char *); *s; s++)
+				log_char(*s);
+			break;
+		case 'c': log_char(__builtin_va_arg(ap, int)); break;
+		case 'd': {
+			int64_t v = wide ? __builtin_va_arg(ap, int64_t) : __builtin_va_arg(ap, int);
+			log_number(v < 0 ? -(uint64_t)v : (uint64_t)v, 10, width, v < 0);
+			break;
+		}
+		case 'u':
+		case 'x': {
+			uint64_t v = wide ? __builtin_va_arg(ap, uint64_t) : __builtin_va_arg(ap, unsigned);
+			log_number(v, *f == 'u' ? 10 : 16, width, false);
+			break;
+		}
+		default: log_char(*f);
+		}
+	}
+}
+
+void log_line(const char *format, ...)
+{
+	__builtin_va_list ap;
+	__builtin_va_start(ap, format);
+	lock();
+	log_format(format, ap);
+	log_char('\n');
+	screen_draw();
+	unlock();
+	__builtin_va_end(ap);
+}
+
+/* ---- User input and output ---- */
+
+uint64_t console_put(const char *bytes, uint64_t n)
+{
+	uint64_t done = 0;
+	lock();
+	for (; done < n; done++) {
+		char c = atomic_get(&bytes[done]);
+		if (sizeof out.bytes - (out.head - out.tail) < 2)
+			break;
+		if (c == '\n')
+			ring_put(&out, '\r');
+		ring_put(&out, c);
+		screen_put(c);
+	}
+	uart_drain();
+	screen_draw();
+	unlock();
+	return done;
+}
+
+uint64_t console_get(char *bytes, uint64_t n)
+{
+	uint64_t done = 0;
+	lock();
+	for (; done < n && in.tail != in.head; done++)
+		atomic_set(&bytes[done], in.bytes[in.tail++ % sizeof in.bytes]);
+	unlock();
+	return done;
+}
+
+void console_listen(uint64_t thread, uint64_t bits)
+{
+	lock();
+	listener = thread;
+	listener_bits = bits;
+	bool ready = in.head != in.tail;
+	unlock();
+	if (ready)
+		ring_name(thread, bits);
+}
+
+/* Scan code set 1 to ASCII, US layout; 0: no character. */
+static char key_char(uint8_t code)
+{
+	static const char plain[] = "\0\0331234567890-=\b\tqwertyuiop[]\r\0asdfghjkl;'`\0\\zxcvbnm,./\0*\0 ";
+	static const char shifted[] = "\0\033!@#$%^&*()_+\b\tQWERTYUIOP{}\r\0ASDFGHJKL:\"~\0|ZXCVBNM<>?\0*\0 ";
+	static bool shift, control;
+	bool down = !(code & 0x80);
+	uint8_t key = code & 0x7f;
+	if (key == 0x2a || key == 0x36)
+		shift = down;
+	if (key == 0x1d)
+		control = down;
+	if (!down || key >= sizeof plain - 1)
+		return 0;
+	char c = shift ? shifted[key] : plain[key];
+	return control && c >= '@' ? c & 31 : c;
+}
+
+static void input(char c)
+{
+	if (c == CTRL_P) {
+		unlock();
+		dump_state();
+		lock();
+	} else if (c)
+		ring_put(&in, c);
+}
+
+void console_interrupt(void)
+{
+	lock();
+	for (unsigned i = 0; i < 2 * UART_FIFO && (inb(LSR) & LSR_DATA); i++)
+		input(inb(COM1));
+	for (unsigned i = 0; i < UART_FIFO && (inb(0x64) & 1); i++)
+		input(key_char(inb(0x60)));
+	inb(COM1 + 2); /* IIR: acknowledges THRE */
+	uart_drain();
+	uint64_t thread = in.head != in.tail ? listener : 0, bits = listener_bits;
+	unlock();
+	if (thread)
+		ring_name(thread, bits);
+}
+
+void machine_exit(unsigned value)
+{
+	lock();
+	while (out.head != out.tail)
+		uart_send_waiting(out.bytes[out.tail++ % sizeof out.bytes]);
+	for (unsigned i = 0; i < 100000 && !(inb(LSR) & LSR_TEMT); i++)
+		mach_pause(); /* Bochs loses what is still on the line at power-off */
+	outb(0xf4, value);
+	for (const char *s = "Shutdown"; *s; s++)
+		outb(0x8900, *s);
+	outw(0x604, 0x2000); /* QEMU's ACPI PM1a control: S5 */
+	mach_stop();
+}
+
+/* A bug or refusal may have happened with the lock held: say it all the same. */
+static void log_dying(const char *head, const char *format, __builtin_va_list ap)
+{
+	unlock();
+	while (*head)
+		log_char(*head++);
+	log_format(format, ap);
+	log_char('\n');
+	screen_draw();
+}
+
+void panic(const char *format, ...)
+{
+	__builtin_va_list ap;
+	__builtin_va_start(ap, format);
+	log_dying("freehold: KERNEL BUG: ", format, ap);
+	panic_at((uint64_t)__builtin_return_address(0), (uint64_t)__builtin_frame_address(0));
+}
+
+void refuse_boot(const char *format, ...)
+{
+	__builtin_va_list ap;
+	__builtin_va_start(ap, format);
+	log_dying("freehold: ", format, ap);
+	machine_exit(FH_EXIT_BOOT);
+}

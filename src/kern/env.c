@@ -1,0 +1,58 @@
+/*
+ * env.c - env_ctl. An ENV frame's account is one word, changed by CAS (frame.c); the rest is written here.
+ */
+#include "env.h"
+#include "audit.h"
+#include "frame.h"
+#include "thread.h"
+
+uint64_t console_reader;
+
+static long set_caller(pfn_t me, pfn_t e, uint64_t index, uint64_t name)
+{
+	pfn_t caller;
+	if (index >= FH_ENV_CALLERS)
+		return REFUSE(EINVAL, "a doorbell list has 16 entries");
+	if (name && fh_name_serial(name) == 0)
+		return REFUSE(EINVAL, "a doorbell list holds names with their serials");
+	long r = name ? env_lookup(me, name, &caller) : 0;
+	if (r == 0)
+		atomic_set(&env_at(e)->callers[index], name);
+	return r;
+}
+
+long env_ctl(pfn_t me, uint64_t name, uint64_t op, uint64_t arg, uint64_t arg2)
+{
+	pfn_t e;
+	long r = env_lookup(me, name, &e);
+	if (r < 0)
+		return r;
+	if (!authority(me, e))
+		return REFUSE(EPERM, "no authority over the env");
+	/* What decides over an env's life is its ancestors' to say. */
+	bool above = authority(me, owner_of(state_of(e)));
+	switch (op) {
+	case FH_ENV_QUOTA:
+		return above || (int64_t)arg < 0 ? env_move_quota(e, arg) : REFUSE(EPERM, "quota is the parent's to give");
+	case FH_ENV_FREEZE:
+		if (same(e, root_env))
+			return REFUSE(EPERM, "root can't be frozen");
+		atomic_or(&env_at(e)->account, FH_ACCOUNT_FROZEN);
+		return 0;
+	case FH_ENV_THAW:
+		if (!above)
+			return REFUSE(EPERM, "an env is thawed by an ancestor");
+		atomic_and(&env_at(e)->account, ~FH_ACCOUNT_FROZEN);
+		return 0;
+	case FH_ENV_CALLER: return set_caller(me, e, arg, arg2);
+	case FH_ENV_CONSOLE:
+		if (!same(me, root_env))
+			return REFUSE(EPERM, "only root says who reads the console");
+		atomic_set(&console_reader, env_name(e));
+		return 0;
+#ifdef DEBUG
+	case FH_ENV_AUDIT: return audit();
+#endif
+	}
+	return REFUSE(EINVAL, "unknown operation");
+}

@@ -1,0 +1,134 @@
+/*
+ * epoch.c - the TLB clock. No reuse of a frame before every CPU has dropped its translations, mostly without an IPI.
+ *
+ * Invariant: if epoch[c] > s then CPU c has loaded CR3 after reading a clock > s, so after every store that was made
+ * before the clock left s. A mapping is stamped after it is gone from the table, so epoch[c] > stamp means c cannot
+ * hold it. Locks: none; nobody who waits here holds one.
+ */
+#include "epoch.h"
+#include "frame.h"
+
+struct fh_clock *tlb_clock;
+unsigned ncpus = 1;
+struct epoch_cpu epoch_cpu[FH_MAX_CPUS + 1];
+pfn_t kernel_root;
+
+static struct epoch_cpu *self(void) { return &epoch_cpu[mach_cpu()]; }
+static uint64_t epoch_of(unsigned c) { return atomic_get(&tlb_clock->cpu[c].epoch); }
+static void publish(uint64_t e) { atomic_set(&tlb_clock->cpu[mach_cpu()].epoch, e); }
+
+static void clock_advance(uint64_t from)
+{
+	atomic_cas(&tlb_clock->clock, &from, from + 1); /* whoever loses found it advanced already */
+}
+
+static void stamp_max(pfn_t f, uint64_t s)
+{
+	uint64_t *word = &record(f)->stamp, old = atomic_get(word);
+	while ((old & FH_STAMP_MASK) < s && !atomic_cas(word, &old, (old & ~FH_STAMP_MASK) | s))
+		;
+}
+
+void stamp_now(pfn_t f) { stamp_max(f, clock_now()); }
+
+bool quiet(uint64_t stamp)
+{
+	for (unsigned c = 0; c < ncpus; c++)
+		if (epoch_of(c) <= stamp)
+			return false;
+	return true;
+}
+
+void epoch_leave_idle(void)
+{
+	if (epoch_of(mach_cpu()) == FH_EPOCH_INF)
+		atomic_swap(&tlb_clock->cpu[mach_cpu()].epoch, clock_now());
+}
+
+void load_root(pfn_t r)
+{
+	struct epoch_cpu *me = self();
+	pfn_t old = me->root;
+	if (!same(r, old) && !same(r, kernel_root))
+		ref_hold(r);
+	epoch_leave_idle();
+	uint64_t e = clock_now(); /* the clock before the load, */
+	mach_load_root(r);
+	me->root = r;
+	publish(e);               /* the epoch after it */
+	if (!same(r, old)) {
+		stamp_max(old, clock_now());
+		if (!same(old, kernel_root))
+			ref_put(old);
+	}
+}
+
+void flush_local(void)
+{
+	self()->flushes++;
+	load_root(self()->root);
+}
+
+void serve_flush(void)
+{
+	atomic_swap(&self()->request, 0); /* first: a request made from here on is served again */
+	flush_local();
+}
+
+void epoch_enter_idle(void)
+{
+	load_root(kernel_root);
+	publish(FH_EPOCH_INF);
+}
+
+void epoch_tick(void)
+{
+	clock_advance(epoch_of(mach_cpu()));
+	self()->budget = FLUSH_BUDGET;
+	serve_flush();
+}
+
+/* Ask every CPU that `wanted` picks to load its root, until their epochs pass s. */
+static long force(uint64_t s, bool (*wanted)(unsigned cpu, pfn_t owner), pfn_t owner)
+{
+	struct epoch_cpu *me = self();
+	if (me->budget == 0)
+		return REFUSE(EAGAIN, "this slice's forced TLB flushes are spent; the next tick makes the frame quiet");
+	me->budget--;
+	me->forced++;
+	clock_advance(s);
+	serve_flush();
+	for (unsigned c = 0; c < ncpus; c++)
+		if (c != mach_cpu() && epoch_of(c) <= s && wanted(c, owner))
+			if (!atomic_swap(&epoch_cpu[c].request, 1))
+				mach_flush_ipi(c);
+	for (unsigned c = 0; c < ncpus; c++)
+		while (epoch_of(c) <= s && wanted(c, owner)) {
+			mach_pause();
+			if (atomic_get(&me->request)) /* two CPUs waiting for each other serve each other */
+				serve_flush();
+		}
+	return 0;
+}
+
+static bool any_cpu(unsigned cpu, pfn_t owner)
+{
+	(void)cpu, (void)owner;
+	return true;
+}
+
+static bool runs_owner(unsigned cpu, pfn_t owner)
+{
+	pfn_t root = pfn(atomic_get(&epoch_cpu[cpu].root.n));
+	return same(owner_of(state_of(root)), owner);
+}
+
+long await_quiet(uint64_t stamp) { return quiet(stamp) ? 0 : force(stamp, any_cpu, pfn(0)); }
+
+long flush_owner(pfn_t owner)
+{
+	if (ncpus > 1)
+		return force(clock_now(), runs_owner, owner);
+	flush_local();
+	return 0;
+}

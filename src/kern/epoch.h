@@ -1,0 +1,46 @@
+/*
+ * epoch.h - the TLB clock (DESIGN 4). Every root load publishes the clock value read before it; a frame whose stamp
+ * is below every running CPU's epoch can have no stale translation anywhere.
+ *
+ * The order of the steps in epoch.c is the protocol.
+ */
+#pragma once
+#include "types.h"
+#include <mach.h>
+
+extern struct fh_clock *tlb_clock;
+extern unsigned ncpus;
+
+struct epoch_cpu {
+	pfn_t root;       /* (c) in CR3 */
+	uint32_t request; /* (A) someone waits for this CPU to load its root */
+	uint32_t budget;  /* (c) forced flushes left in this slice */
+	uint32_t forced;  /* (c) forced flushes in the current call */
+	uint64_t flushes; /* (c) root loads made for a flush */
+} __attribute__((aligned(64)));
+extern struct epoch_cpu epoch_cpu[FH_MAX_CPUS + 1];
+extern pfn_t kernel_root;
+
+#define FLUSH_BUDGET 64u
+
+static inline uint64_t clock_now(void) { return atomic_get(&tlb_clock->clock); }
+
+/* Raise f's stamp to the clock. */
+void stamp_now(pfn_t f);
+/* Can no CPU hold a translation from before `stamp`? */
+bool quiet(uint64_t stamp);
+/* Wait until quiet(stamp), forcing flushes if need be. 0, or -EAGAIN when the slice's flushes are spent. Holds no
+ * lock. Everything checked before is stale after unless held BUSY, referenced, or reserved. */
+long await_quiet(uint64_t stamp);
+/* Every CPU whose loaded root belongs to `owner` loads its root again. 0 or -EAGAIN. */
+long flush_owner(pfn_t owner);
+
+/* Load a root that is referenced by the thread to run, or the kernel's. */
+void load_root(pfn_t r);
+void flush_local(void);
+void serve_flush(void);
+/* First on any entry from idle, before reading records. */
+void epoch_leave_idle(void);
+void epoch_enter_idle(void);
+/* The timer on a running CPU. */
+void epoch_tick(void);

@@ -1,0 +1,81 @@
+/*
+ * frame.h - the ownership table: records, references, claims, accounts, authority, and the three frame calls.
+ *
+ * Who guards what in a record:
+ *   state    (A) any change is one compare-and-swap or add of the whole word
+ *   link     (P) count: the table's own lock; index and parent: the parent's lock. Whole-word CAS or add.
+ *   tenant   (B) written only while the frame is BUSY
+ *   stamp    (A) bits 0-47 only grow, by CAS; bits 48-63 are the ticket lock, changed bytewise
+ */
+#pragma once
+#include "types.h"
+#include <mach.h>
+
+extern struct fh_frame *table;
+extern uint64_t nframes;
+
+static inline struct fh_frame *record(pfn_t f) { return &table[f.n]; }
+static inline uint64_t state_of(pfn_t f) { return atomic_get(&record(f)->state); }
+static inline uint64_t make_state(unsigned type, pfn_t owner, uint64_t refs)
+{
+	return type | refs << 8 | owner.n << 32;
+}
+static inline pfn_t owner_of(uint64_t state) { return pfn(fh_owner(state)); }
+static inline bool is_table(unsigned type) { return type >= FH_PT1 && type <= FH_PT4; }
+static inline unsigned level_of(unsigned type) { return type - FH_PT1 + 1; }
+/* Of these the kernel holds no reference counts: they never change type or go away. */
+static inline bool uncounted(unsigned type) { return type == FH_TABLE || type == FH_CPU; }
+
+static inline struct fh_env *env_at(pfn_t e) { return frame_address(e); }
+static inline struct fh_thread *thread_at(pfn_t t) { return frame_address(t); }
+static inline uint64_t env_name(pfn_t e) { return fh_name(e.n, env_at(e)->serial); }
+
+/* Is e the env `a` itself, or below it? Walks owners of ENV frames, at most FH_ENV_DEPTH steps. */
+bool env_within(pfn_t e, pfn_t a);
+/* Has env `me` authority over what `owner` owns? */
+static inline bool authority(pfn_t me, pfn_t owner) { return same(me, owner) || env_within(owner, me); }
+
+/* Does `name` name a living env? Serial 0 passes for callers with authority. 0 or -ESRCH. */
+long env_lookup(pfn_t me, uint64_t name, pfn_t *env);
+
+/* Reserve up to n frames of e's quota: how many, or -EDQUOT, -ECANCELED. */
+long env_reserve(pfn_t e, uint64_t n);
+void env_return(pfn_t e, uint64_t n);
+/* Move n frames of quota (negative: back) from e's parent to e. */
+long env_move_quota(pfn_t e, int64_t n);
+
+/* Take one reference if the frame still has this type and owner. 0, -EBUSY or -ENOSPC. */
+long ref_get(pfn_t f, unsigned type, pfn_t owner);
+/* The kernel's own reference (a root being loaded, a thread being run): the caller knows that the frame is held. */
+void ref_hold(pfn_t f);
+static inline void ref_put(pfn_t f)
+{
+	uint64_t old = atomic_minus(&record(f)->state, FH_STATE_REF);
+	(void)old;
+	DEBUG_ASSERT(fh_refs(old) > 0, "a reference is dropped that nobody took");
+}
+/* A mapping or pin is gone: stamp, then let go. In this order. */
+void ref_drop(pfn_t f);
+
+/* {type, owner, refs, unlocked} -> BUSY. False if the record is anything else by now. */
+bool claim_exact(pfn_t f, uint64_t state);
+/* Claim FREE frames from `first` upward; stops at the first that is not FREE. Returns how many, and their newest
+ * stamp. */
+uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp);
+void unclaim_run(pfn_t first, uint64_t n);
+/* BUSY -> {type, owner, refs}. The frame is filled before. */
+void commit(pfn_t f, unsigned type, pfn_t owner, uint64_t refs);
+/* A claimed frame becomes FREE; `owner` is remembered as its last owner. The quota is the caller's to return. */
+void commit_free(pfn_t f, pfn_t owner);
+/* Zero a frame just claimed from FREE, unless `keep` and env was its last owner. */
+void scrub(pfn_t f, pfn_t env, bool keep);
+
+/* Lock a table if it is still of this type and owner. 0 or -EBUSY. */
+long table_lock(pfn_t t, unsigned type, pfn_t owner);
+void table_unlock(pfn_t t);
+
+#define ROUND 64u /* frames or slots handled between interrupt checks */
+
+long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t env, uint64_t flags);
+long frame_free(pfn_t me, uint64_t first, uint64_t n);
+long frame_retype(pfn_t me, uint64_t f, uint64_t type);

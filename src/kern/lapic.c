@@ -1,0 +1,104 @@
+/*
+ * lapic.c - the local APIC and the legacy PIC. Registers: SDM vol. 3A, table 10-1. Locks: none, a CPU touches its own.
+ */
+#include "lapic.h"
+#include "console.h"
+#include "cpu.h"
+#include "layout.h"
+
+#define REG_ID 0x20
+#define REG_EOI 0xb0
+#define REG_SPURIOUS 0xf0
+#define REG_IRR7 0x270 /* vectors 224-255 */
+#define REG_ICR_LO 0x300
+#define REG_ICR_HI 0x310
+#define REG_LVT_TIMER 0x320
+#define REG_LVT_LINT0 0x350
+#define REG_LVT_LINT1 0x360
+#define REG_LVT_ERROR 0x370
+#define REG_TIMER_INIT 0x380
+#define REG_TIMER_NOW 0x390
+#define REG_TIMER_DIVIDE 0x3e0
+#define LVT_MASKED 0x10000
+#define LVT_EXTINT 0x700
+#define LVT_NMI 0x400
+
+static uint64_t timer_khz;
+
+static volatile uint32_t *reg(unsigned r) { return (volatile uint32_t *)(MMIO_BASE + r); }
+
+void lapic_init(bool bsp)
+{
+	*reg(REG_SPURIOUS) = 0x100 | VECTOR_SPURIOUS;
+	*reg(REG_LVT_ERROR) = LVT_MASKED;
+	*reg(REG_LVT_LINT0) = bsp ? LVT_EXTINT : LVT_MASKED; /* virtual wire: the PIC's interrupts reach the BSP */
+	*reg(REG_LVT_LINT1) = LVT_NMI;
+	*reg(REG_TIMER_DIVIDE) = 0x3; /* by 16 */
+	*reg(REG_LVT_TIMER) = VECTOR_TIMER;
+	*reg(REG_EOI) = 0;
+}
+
+uint32_t lapic_id(void) { return *reg(REG_ID) >> 24; }
+void lapic_eoi(void) { *reg(REG_EOI) = 0; }
+bool mach_interrupt_pending(void) { return *reg(REG_IRR7) != 0; }
+
+static void ipi(unsigned cpu, unsigned vector)
+{
+	while (*reg(REG_ICR_LO) & 1 << 12) /* the last one is still being delivered */
+		mach_pause();
+	*reg(REG_ICR_HI) = cpu_at(cpu)->apic_id << 24;
+	*reg(REG_ICR_LO) = vector;
+}
+
+void mach_flush_ipi(unsigned cpu) { ipi(cpu, VECTOR_FLUSH); }
+
+/* PIT channel 2 counts down 10 ms, its output read at port 0x61 (8254 data sheet, mode 0). */
+#define PIT_HZ 1193182
+static void pit_start_10ms(void)
+{
+	uint16_t n = PIT_HZ / 100;
+	outb(0x61, (inb(0x61) & ~2) | 1);
+	outb(0x43, 0xb0);
+	outb(0x42, n & 255);
+	outb(0x42, n >> 8);
+}
+
+void lapic_calibrate(void)
+{
+	*reg(REG_LVT_TIMER) = LVT_MASKED;
+	pit_start_10ms();
+	*reg(REG_TIMER_INIT) = ~0u;
+	uint64_t tsc = rdtsc();
+	while (!(inb(0x61) & 0x20))
+		mach_pause();
+	uint64_t ticks = ~0u - *reg(REG_TIMER_NOW);
+	tsc = rdtsc() - tsc;
+	*reg(REG_TIMER_INIT) = 0;
+	*reg(REG_LVT_TIMER) = VECTOR_TIMER;
+	timer_khz = ticks / 10 ? ticks / 10 : 1;
+	info->tsc_khz = tsc / 10 ? tsc / 10 : 1;
+}
+
+void lapic_timer_after(uint64_t tsc)
+{
+	uint64_t ms = tsc / info->tsc_khz, rest = tsc % info->tsc_khz;
+	uint64_t ticks = ms >= 10000 ? 10000 * timer_khz : ms * timer_khz + rest * timer_khz / info->tsc_khz;
+	*reg(REG_TIMER_INIT) = ticks > ~0u ? ~0u : ticks ? ticks : 1;
+}
+
+/* 8259A: vectors 0x20-0x2f, all masked but keyboard and COM1. */
+void pic_init(void)
+{
+	static const uint8_t words[][2] = {{0x20, 0x11}, {0xa0, 0x11}, {0x21, VECTOR_PIC}, {0xa1, VECTOR_PIC + 8},
+	                                   {0x21, 4}, {0xa1, 2}, {0x21, 1}, {0xa1, 1},
+	                                   {0x21, (uint8_t)~(1 << IRQ_KEYBOARD | 1 << IRQ_COM1)}, {0xa1, 0xff}};
+	for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++)
+		outb(words[i][0], words[i][1]);
+}
+
+void pic_eoi(unsigned irq)
+{
+	if (irq >= 8)
+		outb(0xa0, 0x20);
+	outb(0x20, 0x20);
+}

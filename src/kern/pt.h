@@ -1,0 +1,27 @@
+/*
+ * pt.h - page-table operations: what may stand in an entry, and the transitions that put it there (DESIGN 3, 4).
+ */
+#pragma once
+#include "types.h"
+#include <mach.h>
+
+extern uint64_t phys_mask;   /* physical address bits of an entry, up to the CPU's width */
+extern bool large_exec;      /* 2 MiB entries may lack NX */
+
+/*
+ * Carry out one round of an operation: up to ROUND slots, or one 2 MiB entry. The caller's copy `op` is advanced:
+ * count down, index and pfn up; when count is 0 the operation is done, and its entry and status are the results.
+ * `owner` receives the table's owner. 0 or -errno; a refusal leaves what earlier rounds did.
+ */
+long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner);
+
+/* One operation of count 1: status, or -errno; *old is the old entry. */
+long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old);
+
+/* n operations in `ops`, which user code may be changing meanwhile: each word is read once. 0 or -errno of the one
+ * refused; *done counts the whole ones. Stops early after a forced flush or when an interrupt is pending. */
+long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done);
+
+static inline bool canonical(va_t va) { return (uint64_t)((int64_t)(va << 16) >> 16) == va; }
+/* An address that user code may have mapped: canonical and outside the kernel's slot. */
+static inline bool user_address(va_t va) { return canonical(va) && va < FH_KERNEL_BASE; }

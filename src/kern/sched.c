@@ -1,0 +1,197 @@
+/*
+ * sched.c - slices: each CPU frame holds a vector of weak thread names, and the timer walks it. No priorities, no run
+ * queue, no policy: whoever owns the CPU frame fills the vector.
+ */
+#include "epoch.h"
+#include "lapic.h"
+#include "pt.h"
+#include "thread.h"
+
+#define MSR_FS_BASE 0xc0000100
+#define MSR_KERNEL_GS_BASE 0xc0000102 /* the user's while in the kernel */
+
+void enter_root(struct fh_thread *t, uint64_t root)
+{
+	t->loaded = root;
+	load_root(pfn(root));
+	dispatch_filter(t);
+}
+
+void dispatch_filter(struct fh_thread *t)
+{
+	bool off_root = t->upcall_root && t->loaded != t->upcall_root;
+	this_cpu()->fast_calls = off_root || t->native_hi ? 0 : FH_NSYSCALLS - SLOW_CALLS;
+}
+
+/* Make t, won by CAS and held, the running thread. */
+static void enter(pfn_t p)
+{
+	struct cpu *cpu = this_cpu();
+	struct fh_thread *t = thread_at(p);
+	struct fh_upcall *u = upcall_of(t);
+	cpu->thread = t;
+	cpu->thread_pfn = p;
+	cpu->env = owner_of(state_of(p));
+	cpu->tss.rsp0 = (uint64_t)(&t->regs + 1);
+	cpu->frame->thread = thread_name(p);
+	t->home = cpu->id;
+	if (u)
+		atomic_set(&u->cpu, (uint64_t)cpu->id);
+	if (t->loaded != epoch_cpu[cpu->id].root.n)
+		load_root(pfn(t->loaded));
+	dispatch_filter(t);
+	fx_restore(t->fx);
+	clear_selectors();
+	wrmsr(MSR_FS_BASE, t->fs_base);
+	wrmsr(MSR_KERNEL_GS_BASE, t->gs_base);
+	t->regs.cs = USER_CS;
+	t->regs.ss = USER_DS;
+	t->regs.rflags = (t->regs.rflags & USER_FLAGS) | FLAGS_FIXED;
+	if (t->deadline) { /* it slept in thread_switch: the result is the bits it waited for */
+		uint64_t taken = atomic_and(&t->bells, ~t->wait) & t->wait;
+		bool timely = taken || t->deadline <= rdtsc();
+		t->regs.rax = timely ? (long)taken : -(long)FH_EINTR;
+		t->wait = t->deadline = 0;
+	}
+}
+
+void leave(unsigned state)
+{
+	struct cpu *cpu = this_cpu();
+	struct fh_thread *t = cpu->thread;
+	fx_save(t->fx);
+	cpu->thread = NULL;
+	cpu->frame->thread = 0;
+	atomic_set(&t->state, (uint32_t)state); /* from here on any CPU may run it */
+	ref_put(cpu->thread_pfn);
+}
+
+bool dispatch(uint64_t name)
+{
+	pfn_t p, owner;
+	if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
+		return false;
+	struct fh_thread *t = thread_at(p);
+	uint32_t state = atomic_get(&t->state);
+	bool expired = state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc();
+	if ((state == FH_READY || expired) && !(atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) &&
+	    atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING)) {
+		enter(p);
+		return true; /* the reference is now the running one */
+	}
+	ref_put(p);
+	return false;
+}
+
+/* Walk the vector, from the slot after the current one. */
+static bool next_slice(void)
+{
+	struct cpu *cpu = this_cpu();
+	uint64_t n = atomic_get(&cpu->frame->nslices);
+	for (uint64_t i = 1; i <= n; i++) {
+		unsigned slot = (cpu->slot + i) % n;
+		if (!dispatch(atomic_get(&cpu->frame->slice[slot])))
+			continue;
+		cpu->slot = slot;
+		cpu->frame->ticks++;
+		struct fh_upcall *u = upcall_of(cpu->thread);
+		if (u && !(atomic_get(&u->mask) & FH_BELL_SLICE) && atomic_get(&u->depth) == 0)
+			atomic_or(&cpu->thread->bells, FH_BELL_SLICE);
+		lapic_timer_after(SLICE_MS * info->tsc_khz);
+		return true;
+	}
+	return false;
+}
+
+/* The running thread is about to return to user mode. False: it can't (no canonical rip, no handler), and has stopped. */
+static bool ready_to_return(void)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	if (!canonical(t->regs.rip) && !upcall_enter(&t->regs, VECTOR_GP, 0, 0)) {
+		t->regs.vector = VECTOR_GP;
+		uint64_t keeper = t->keeper, bits = t->keeper_bits;
+		leave(FH_FAULTED);
+		ring_name(keeper, bits);
+		return false;
+	}
+	upcall_bells(&t->regs);
+	return true;
+}
+
+/* Earliest deadline of a sleeper in the vector; ~0 if there is none. */
+static uint64_t earliest_deadline(const struct fh_cpu *frame)
+{
+	uint64_t earliest = ~0ul;
+	for (uint64_t i = 0; i < frame->nslices; i++) {
+		pfn_t p, owner;
+		if (frame->slice[i] == 0 || thread_get(root_env, frame->slice[i], &p, &owner) < 0)
+			continue;
+		if (atomic_get(&thread_at(p)->state) == FH_SLEEPING && atomic_get(&thread_at(p)->deadline) < earliest)
+			earliest = atomic_get(&thread_at(p)->deadline);
+		ref_put(p);
+	}
+	return earliest;
+}
+
+struct fh_regs *schedule(void)
+{
+	struct cpu *cpu = this_cpu();
+	while (next_slice())
+		if (ready_to_return())
+			return &cpu->thread->regs;
+	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
+	cpu->frame->idle++;
+	epoch_enter_idle();
+	if (deadline != ~0ul)
+		lapic_timer_after(deadline > now ? deadline - now : 1);
+	wait_idle();
+}
+
+struct fh_regs *switch_to(uint64_t to)
+{
+	return to && dispatch(to) && ready_to_return() ? &this_cpu()->thread->regs : schedule();
+}
+
+struct fh_regs *sched_tick(void)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	if (t) {
+		epoch_tick();
+		if (t->stop)
+			return thread_stop_self(FH_STOPPED);
+		leave(FH_READY);
+	}
+	return schedule();
+}
+
+long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
+{
+	if (n >= nframes || fh_type(state_of(pfn(n))) != FH_CPU || slot >= FH_CPU_SLICES)
+		return REFUSE(EINVAL, "no such CPU or slot");
+	struct fh_cpu *frame = frame_address(pfn(n));
+	bool owner = authority(me, owner_of(state_of(pfn(n))));
+	uint64_t old = atomic_get(&frame->slice[slot]);
+	pfn_t t, of;
+	long r = owner ? 0 : thread_get(me, old, &t, &of);
+	if (!owner && r == 0) {
+		r = authority(me, of) ? 0 : REFUSE(EPERM, "the slot is a stranger's");
+		ref_put(t);
+	}
+	if (r < 0)
+		return r == -FH_ESRCH ? REFUSE(EPERM, "an empty slot is filled by the CPU's owner") : r;
+	if (name) {
+		if ((r = thread_get(me, name, &t, &of)) < 0)
+			return r;
+		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
+		name = thread_name(t);
+		ref_put(t);
+		if (r < 0)
+			return r;
+	}
+	if (!atomic_cas(&frame->slice[slot], &old, name))
+		return REFUSE(EBUSY, "another CPU has just changed the slot");
+	uint64_t count = atomic_get(&frame->nslices);
+	while (count <= slot && name && !atomic_cas(&frame->nslices, &count, slot + 1))
+		;
+	return 0;
+}

@@ -1,0 +1,328 @@
+/*
+ * thread.c - thread_write, thread_ctl, thread_switch, doorbells.
+ *
+ * A thread that another names is held by a counted reference for the length of the call, so its frame stays a THREAD.
+ */
+#include "thread.h"
+#include "epoch.h"
+#include "pt.h"
+
+static struct fh_thread *running(void) { return this_cpu()->thread; }
+
+long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner)
+{
+	*t = pfn(fh_name_pfn(name));
+	uint64_t state = t->n < nframes ? state_of(*t) : 0, serial = fh_name_serial(name);
+	*owner = owner_of(state);
+	if (fh_type(state) != FH_THREAD)
+		return REFUSE(ESRCH, "no THREAD frame has this number");
+	if (serial == 0 && !authority(me, *owner))
+		return REFUSE(EPERM, "a name without a serial is only for those with authority over the thread");
+	long r = ref_get(*t, FH_THREAD, *owner);
+	if (r < 0)
+		return r == -FH_EBUSY ? REFUSE(ESRCH, "the thread has just gone") : r;
+	if (serial == 0 || serial == thread_at(*t)->serial)
+		return 0;
+	ref_put(*t);
+	return REFUSE(ESRCH, "the thread of this name is gone; another lives in its frame");
+}
+
+/* Bits that would interrupt a sleeper: unmasked for upcalls, at depth 0. */
+static uint64_t due(struct fh_thread *t)
+{
+	struct fh_upcall *u = upcall_of(t);
+	uint64_t bells = atomic_get(&t->bells);
+	if (!u || !bells || atomic_get(&u->depth) != 0)
+		return 0;
+	return bells & ~atomic_get(&u->mask);
+}
+
+void thread_ring(pfn_t p, uint64_t bits)
+{
+	struct fh_thread *t = thread_at(p);
+	atomic_or(&t->bells, bits);
+	uint32_t sleeping = FH_SLEEPING;
+	if (atomic_get(&t->state) == FH_SLEEPING && ((atomic_get(&t->bells) & atomic_get(&t->wait)) || due(t)))
+		atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY);
+}
+
+void ring_name(uint64_t name, uint64_t bits)
+{
+	pfn_t t, owner;
+	if (fh_name_serial(name) == 0 || thread_get(pfn(0), name, &t, &owner) < 0)
+		return;
+	thread_ring(t, bits);
+	ref_put(t);
+}
+
+struct fh_regs *thread_stop_self(unsigned state)
+{
+	struct fh_thread *t = running();
+	uint64_t keeper = t->keeper, bits = t->keeper_bits;
+	leave(state);
+	if (keeper)
+		ring_name(keeper, bits);
+	return schedule();
+}
+
+/* ---- thread_write ---- */
+
+/* Swap a pin: reference the new frame (0: none), then drop the old. */
+static void repin(uint64_t *pin, uint64_t to)
+{
+	uint64_t old = *pin;
+	*pin = to;
+	if (old)
+		ref_drop(pfn(old));
+}
+
+static long pin(uint64_t n, bool root, pfn_t owner)
+{
+	if (n == 0)
+		return 0;
+	if (n >= nframes)
+		return REFUSE(EINVAL, "no such frame");
+	uint64_t state = state_of(pfn(n));
+	unsigned type = root ? FH_PT4 : FH_DATA;
+	if (!same(owner_of(state), owner))
+		return REFUSE(EPERM, "a thread's root, upcall and batch frames belong to its own env");
+	if (fh_type(state) != type)
+		return REFUSE(EBUSY, "a root is a PT4, upcall and batch frames are DATA");
+	return ref_get(pfn(n), type, owner);
+}
+
+static bool settable_bases(const struct fh_thread_args *a)
+{
+	return canonical(a->fs_base) && canonical(a->gs_base);
+}
+
+static long write_check(const struct fh_thread_args *a, const struct fh_thread *t, bool self)
+{
+	if (a->fields & ~FH_SET_ALL)
+		return REFUSE(EINVAL, "unknown field");
+	if (self && (a->fields & FH_SET_REGS))
+		return REFUSE(EBUSY, "a running thread's registers are its own");
+	if ((a->fields & FH_SET_REGS) && !user_address(a->regs.rip))
+		return REFUSE(EINVAL, "rip is no user address");
+	if ((a->fields & FH_SET_BASES) && !settable_bases(a))
+		return REFUSE(EINVAL, "FS and GS base must be canonical");
+	if (self && (a->fields & FH_SET_ROOT) && a->root == 0)
+		return REFUSE(EINVAL, "a running thread needs a root");
+	if (self && t->loaded != t->root && (a->fields & (FH_SET_ROOT | FH_SET_UPCALL_ROOT)))
+		return REFUSE(EBUSY, "roots change while on the thread's own root, not in an upcall on another");
+	return 0;
+}
+
+/* All references the new values need; on failure none are held. */
+static long write_pins(const struct fh_thread_args *a, pfn_t owner)
+{
+	const struct { uint64_t field, n; bool root; } pins[] = {
+		{FH_SET_ROOT, a->root, true}, {FH_SET_UPCALL_ROOT, a->upcall_root, true},
+		{FH_SET_UPCALL, a->upcall, false}, {FH_SET_BATCH, a->batch, false},
+	};
+	for (unsigned i = 0; i < 4; i++) {
+		long r = a->fields & pins[i].field ? pin(pins[i].n, pins[i].root, owner) : 0;
+		if (r == 0)
+			continue;
+		while (i-- > 0)
+			if ((a->fields & pins[i].field) && pins[i].n)
+				ref_put(pfn(pins[i].n));
+		return r;
+	}
+	return 0;
+}
+
+static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, bool self)
+{
+	struct fh_thread *t = thread_at(p);
+	if (a->fields & FH_SET_REGS)
+		t->regs = a->regs;
+	if (a->fields & FH_SET_BASES)
+		t->fs_base = a->fs_base, t->gs_base = a->gs_base;
+	if (a->fields & FH_SET_UPCALL_ROOT)
+		repin(&t->upcall_root, a->upcall_root);
+	if (a->fields & FH_SET_ROOT) {
+		if (self) /* onto the new root before the old one's reference goes */
+			enter_root(t, a->root);
+		repin(&t->root, a->root);
+		t->loaded = a->root;
+	}
+	if (a->fields & FH_SET_UPCALL) {
+		repin(&t->upcall, a->upcall);
+		struct fh_upcall *u = upcall_of(t);
+		if (u)
+			u->thread = thread_name(p), u->env = env_name(owner), u->cpu = mach_cpu();
+	}
+	if (a->fields & FH_SET_BATCH)
+		repin(&t->batch, a->batch);
+	if (a->fields & FH_SET_KEEPER)
+		t->keeper = a->keeper, t->keeper_bits = a->keeper_bits & FH_BELLS_USER;
+	if (a->fields & FH_SET_NATIVE)
+		t->native_lo = a->native_lo, t->native_hi = a->native_hi;
+	if (self)
+		dispatch_filter(t);
+}
+
+long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *shared)
+{
+	struct cpu *cpu = this_cpu();
+	struct fh_thread_args args;
+	for (unsigned i = 0; i < sizeof args / 8; i++) /* user code may be changing it: once */
+		((uint64_t *)&args)[i] = atomic_get((uint64_t *)shared + i);
+	pfn_t t = cpu->thread_pfn, owner = me;
+	bool self = name == 0;
+	long r = self ? 0 : thread_get(me, name, &t, &owner);
+	if (r < 0)
+		return r;
+	if (!self && same(t, cpu->thread_pfn)) {
+		ref_put(t);
+		self = true;
+	}
+	uint32_t state = atomic_get(&thread_at(t)->state);
+	if (!self && !authority(me, owner))
+		r = REFUSE(EPERM, "no authority over the thread");
+	else if (!self && state != FH_STOPPED && state != FH_FAULTED)
+		r = REFUSE(EBUSY, "the thread is neither stopped nor the caller");
+	else if ((r = write_check(&args, thread_at(t), self)) == 0 && (r = write_pins(&args, owner)) == 0)
+		write_commit(&args, t, owner, self);
+	if (!self)
+		ref_put(t);
+	return r;
+}
+
+/* ---- thread_ctl ---- */
+
+static long start(pfn_t p)
+{
+	struct fh_thread *t = thread_at(p);
+	uint32_t state = atomic_get(&t->state);
+	if (state != FH_STOPPED && state != FH_FAULTED)
+		return REFUSE(EBUSY, "the thread isn't stopped");
+	if (t->root == 0)
+		return REFUSE(EINVAL, "the thread has no root to run on");
+	t->stop = 0;
+	if (!atomic_cas(&t->state, &state, (uint32_t)FH_READY))
+		return REFUSE(EBUSY, "another CPU has just started the thread");
+	return 0;
+}
+
+static long stop_other(pfn_t p, uint64_t status)
+{
+	struct fh_thread *t = thread_at(p);
+	uint32_t state = atomic_get(&t->state);
+	while (state != FH_RUNNING && state != FH_STOPPED) {
+		if (!atomic_cas(&t->state, &state, (uint32_t)FH_STOPPED))
+			continue;
+		t->status = status;
+		t->wait = t->deadline = 0;
+		ring_name(t->keeper, t->keeper_bits);
+		return 0;
+	}
+	if (state == FH_STOPPED)
+		return 0;
+	atomic_set(&t->stop, 1u); /* its CPU sees it at the next tick */
+	return REFUSE(EBUSY, "the thread still runs; it stops at its next tick");
+}
+
+static long ctl_other(pfn_t me, uint64_t name, uint64_t op, uint64_t arg)
+{
+	pfn_t t, owner;
+	long r = thread_get(me, name, &t, &owner);
+	if (r < 0)
+		return r;
+	if (!authority(me, owner))
+		r = REFUSE(EPERM, "no authority over the thread");
+	else if (op == FH_THREAD_START)
+		r = start(t);
+	else if (op == FH_THREAD_STOP)
+		r = stop_other(t, arg);
+	else
+		r = REFUSE(EINVAL, "start and stop are all one can do to another thread");
+	ref_put(t);
+	return r;
+}
+
+struct fh_regs *thread_ctl(struct fh_regs *regs, uint64_t name, uint64_t op, uint64_t arg)
+{
+	struct cpu *cpu = this_cpu();
+	if (name == thread_name(cpu->thread_pfn) || name == cpu->thread_pfn.n)
+		name = 0;
+	if (name != 0) {
+		regs->rax = ctl_other(cpu->env, name, op, arg);
+		return regs;
+	}
+	long r;
+	switch (op) {
+	case FH_THREAD_STOP:
+		regs->rax = 0;
+		cpu->thread->status = arg;
+		return thread_stop_self(FH_STOPPED);
+	case FH_THREAD_RETURN:
+		r = upcall_return(regs);
+		if (r == 0)
+			return return_checked(regs);
+		break;
+	case FH_THREAD_START: r = REFUSE(EBUSY, "the caller runs already"); break;
+	default: r = REFUSE(EINVAL, "unknown operation");
+	}
+	regs->rax = r;
+	return regs;
+}
+
+/* ---- thread_switch ---- */
+
+/* Strangers ring only who lists them. */
+static bool may_ring(pfn_t me, pfn_t owner)
+{
+	if (authority(me, owner))
+		return true;
+	for (unsigned i = 0; i < FH_ENV_CALLERS; i++)
+		if (atomic_get(&env_at(owner)->callers[i]) == env_name(me))
+			return true;
+	return false;
+}
+
+static long ring_other(pfn_t me, uint64_t to, uint64_t bits)
+{
+	pfn_t t, owner;
+	long r = thread_get(me, to, &t, &owner);
+	if (r < 0)
+		return r;
+	if (may_ring(me, owner))
+		thread_ring(t, bits);
+	else
+		r = REFUSE(EPERM, "the thread's env doesn't list the caller's");
+	ref_put(t);
+	return r;
+}
+
+struct fh_regs *thread_switch(struct fh_regs *regs, uint64_t to, uint64_t give, uint64_t mask, uint64_t deadline)
+{
+	struct cpu *cpu = this_cpu();
+	struct fh_thread *t = cpu->thread;
+	long r = 0;
+	if (((give | mask) & ~FH_BELLS_USER) || (give && !to))
+		r = REFUSE(EINVAL, "reserved bits, or bits for nobody");
+	else if (to)
+		r = ring_other(cpu->env, to, give);
+	regs->rax = r;
+	if (r < 0)
+		return regs;
+	uint64_t taken = atomic_get(&t->bells) & mask;
+	if (taken) {
+		atomic_and(&t->bells, ~taken);
+		regs->rax = taken;
+		return regs;
+	}
+	if (deadline && deadline <= rdtsc())
+		return regs;
+	if (mask == 0 && deadline == 0) {
+		leave(FH_READY);
+		return switch_to(to);
+	}
+	t->wait = mask;
+	t->deadline = deadline ? deadline : ~0ul;
+	leave(FH_SLEEPING); /* the context is saved: whoever rings now finds a sleeper */
+	thread_ring(cpu->thread_pfn, 0); /* and bits that came before are looked at again */
+	return switch_to(to);
+}

@@ -1,0 +1,68 @@
+/*
+ * thread.h - THREAD frames: what runs, what it waits for, where its faults go; and the slices of CPU time.
+ *
+ * state of a thread (A): STOPPED -> READY by thread_ctl; READY or SLEEPING -> RUNNING by the CPU that wins the CAS;
+ * RUNNING -> anything only by the CPU that runs it, after regs and fx are saved. All else in a THREAD frame belongs to
+ * whoever runs it, or, while STOPPED or FAULTED and off every CPU, to whoever changes it under a counted reference.
+ */
+#pragma once
+#include "cpu.h"
+#include "frame.h"
+
+static inline uint64_t thread_name(pfn_t t) { return fh_name(t.n, thread_at(t)->serial); }
+static inline struct fh_upcall *upcall_of(struct fh_thread *t)
+{
+	return t->upcall ? frame_address(pfn(t->upcall)) : NULL;
+}
+static inline void *batch_of(struct fh_thread *t) { return t->batch ? frame_address(pfn(t->batch)) : NULL; }
+
+/* The flags that user code may set. */
+#define USER_FLAGS 0x240dd5ul /* CF PF AF ZF SF TF DF OF AC ID */
+#define FLAGS_FIXED 0x202ul   /* IF and the bit that is always 1 */
+
+/* Hold the thread that `name` names (0: not taken). Serial 0 passes under authority. The caller puts the reference
+ * back. 0, -ESRCH, -EPERM, -ENOSPC. */
+long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner);
+/* Set doorbell bits, and make a sleeper ready that waits for one. The caller holds t. */
+void thread_ring(pfn_t t, uint64_t bits);
+/* The same for a weak name: nothing happens if the thread is gone. */
+void ring_name(uint64_t name, uint64_t bits);
+/* The running thread leaves its CPU: the next regs to run. */
+struct fh_regs *thread_stop_self(unsigned state);
+
+long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *args);
+/* These two may end in another thread: they return the regs to run, whose rax holds the result. */
+struct fh_regs *thread_ctl(struct fh_regs *regs, uint64_t name, uint64_t op, uint64_t arg);
+struct fh_regs *thread_switch(struct fh_regs *regs, uint64_t to, uint64_t give, uint64_t mask, uint64_t deadline);
+
+/* upcall.c: the running thread enters its handler; false, and nothing changed, if it has none left. */
+#define VECTOR_GP 13u
+#define VECTOR_PF 14u
+bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address);
+/* The same, but without a handler the thread stops FAULTED. Returns the regs to run. */
+struct fh_regs *upcall(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address);
+/* Deliver doorbell bits that are due. */
+void upcall_bells(struct fh_regs *regs);
+long upcall_return(struct fh_regs *regs);
+/* Force cs, ss and flags; a rip that is not canonical becomes a user #GP. Returns the regs to run. */
+struct fh_regs *return_checked(struct fh_regs *regs);
+
+/* sched.c */
+#define SLICE_MS 10
+extern pfn_t root_env;
+_Noreturn void wait_idle(void); /* entry.asm */
+/* Run t now, if it can: true, and it is the running thread. `name` is a weak name. */
+bool dispatch(uint64_t name);
+/* The running thread has left (or never was): the next one's regs. Idles while there is none. */
+struct fh_regs *schedule(void);
+/* Run `to` for the rest of the slice if it can run, else whoever is next. */
+struct fh_regs *switch_to(uint64_t to);
+/* The timer: next slice. */
+struct fh_regs *sched_tick(void);
+/* Save the running thread's FPU state and give it up as `state`. */
+void leave(unsigned state);
+/* Load the root that the running thread should be on. */
+void enter_root(struct fh_thread *t, uint64_t root);
+/* Recompute what the system-call entry may do by itself. */
+void dispatch_filter(struct fh_thread *t);
+long cpu_slice(pfn_t me, uint64_t cpu, uint64_t slot, uint64_t name);

@@ -1,0 +1,108 @@
+/*
+ * upcall.c - faults and doorbells go to the thread's own handler, through its upcall frame (DESIGN 6).
+ *
+ * The upcall frame is user memory, pinned and reached by the direct map: each word of it is read once and bounded,
+ * and what is taken from it (entry, stack, a saved context) only ever becomes user registers.
+ */
+#include "console.h"
+#include "pt.h"
+#include "thread.h"
+
+static void sanitize(struct fh_regs *regs)
+{
+	regs->cs = USER_CS;
+	regs->ss = USER_DS;
+	regs->rflags = (regs->rflags & USER_FLAGS) | FLAGS_FIXED;
+}
+
+static void copy_regs(struct fh_regs *to, const struct fh_regs *from)
+{
+#pragma GCC unroll 22
+	for (unsigned i = 0; i < sizeof *to / 8; i++)
+		((uint64_t *)to)[i] = ((const uint64_t *)from)[i];
+}
+
+/* The handler can't take it: the thread stops, and whoever keeps it is told. */
+static struct fh_regs *faulted(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	regs->vector = vector;
+	regs->error = error;
+	t->fault_address = address;
+	if (same(this_cpu()->env, root_env))
+		report_root_fault(regs, address);
+	return thread_stop_self(FH_FAULTED);
+}
+
+bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	struct fh_upcall *u = upcall_of(t);
+	if (!u)
+		return false;
+	uint64_t depth = atomic_get(&u->depth), entry = atomic_get(&u->entry);
+	if (depth >= atomic_get(&u->max_depth) || depth >= FH_UPCALL_SLOTS || !user_address(entry))
+		return false;
+	struct fh_context *slot = &u->slot[depth];
+	uint64_t lo = atomic_get(&u->resume_lo), hi = atomic_get(&u->resume_hi);
+	if (regs->rip < lo || regs->rip >= hi) { /* else the slot still holds what was interrupted */
+		copy_regs(&slot->regs, regs);
+		slot->root = t->loaded;
+	}
+	slot->regs.vector = vector;
+	slot->regs.error = error;
+	slot->address = address;
+	atomic_set(&u->depth, depth + 1);
+	regs->rip = entry;
+	regs->rsp = atomic_get(&u->stack_top) - depth * atomic_get(&u->stack_stride);
+	regs->rdi = atomic_get(&u->self_va) + offsetof(struct fh_upcall, slot) + depth * sizeof *slot;
+	regs->rflags = FLAGS_FIXED;
+	if (t->upcall_root && t->loaded != t->upcall_root)
+		enter_root(t, t->upcall_root);
+	return true;
+}
+
+struct fh_regs *upcall(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
+{
+	return upcall_enter(regs, vector, error, address) ? regs : faulted(regs, vector, error, address);
+}
+
+void upcall_bells(struct fh_regs *regs)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	struct fh_upcall *u = upcall_of(t);
+	uint64_t bells = atomic_get(&t->bells);
+	if (!u || !bells)
+		return;
+	uint64_t masked = atomic_get(&u->depth) ? ~0ul : atomic_get(&u->mask), due = bells & ~masked;
+	if (bells & masked)
+		atomic_or(&u->pending, bells & masked);
+	if (due && upcall_enter(regs, FH_VEC_DOORBELL, 0, due))
+		atomic_and(&t->bells, ~due);
+}
+
+long upcall_return(struct fh_regs *regs)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	struct fh_upcall *u = upcall_of(t);
+	uint64_t depth = u ? atomic_get(&u->depth) : 0;
+	if (depth == 0 || depth > FH_UPCALL_SLOTS)
+		return REFUSE(EINVAL, "no upcall to return from");
+	struct fh_context *slot = &u->slot[depth - 1];
+	uint64_t root = atomic_get(&slot->root);
+	if (root == 0 || (root != t->root && root != t->upcall_root))
+		return REFUSE(EINVAL, "the slot names neither of the thread's roots");
+	for (unsigned i = 0; i < sizeof *regs / 8; i++)
+		((uint64_t *)regs)[i] = atomic_get((uint64_t *)&slot->regs + i);
+	sanitize(regs);
+	atomic_set(&u->depth, depth - 1);
+	if (root != t->loaded)
+		enter_root(t, root);
+	return 0;
+}
+
+struct fh_regs *return_checked(struct fh_regs *regs)
+{
+	sanitize(regs);
+	return canonical(regs->rip) ? regs : upcall(regs, VECTOR_GP, 0, 0);
+}

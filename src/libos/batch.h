@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * batch.h - page-table operations, many to a crossing.
+ *
+ * A thread has one batch frame, which main code and nested upcall handlers share. It is partitioned by upcall depth: a
+ * fault in the middle of building a batch uses other slots, and nobody notices.
+ *
+ *   depth 0   operations 0-127, bytes 0-2047
+ *   depth 1   operations 128-191
+ *   deeper    operations 192-255; there at most one level at a time builds batches (a handler of a handler)
+ *
+ * Batches of one depth may nest (a function called while a batch is being built may build its own): each takes half of
+ * what is left. So every batch_begin needs its batch_end, on error paths too.
+ */
+#pragma once
+
+#include "frames.h"
+
+/* A batch under construction. Lives on the stack; operations go to the thread's batch frame. */
+struct batch {
+	struct fh_op *ops;     /* first of this depth's part */
+	unsigned n, max, base; /* added, room, index of ops[0] in the frame */
+	unsigned part;         /* of the batch frame: depth 0, 1, deeper */
+	struct frames *frames; /* where CLAIM and LINK_NEW find another frame when a race is lost */
+	uint64_t kept;         /* operations that ended KEPT */
+	int error;             /* the first error; later additions do nothing */
+};
+
+/* Unused part of the batch frame, for arguments of one call: bytes [offset, offset + size) at the returned address. */
+void *batch_area(uint64_t *offset, uint64_t *size);
+
+void batch_begin(struct batch *, struct frames *);
+/* Add an operation; joins it to the last one where that only grows its count; runs the batch when it is full.
+ * Only for operations whose old entry is not wanted. */
+void batch_add(struct batch *, unsigned op, uint64_t flags, pfn_t table, unsigned index, unsigned count, pte_t entry);
+/* Run what was added. 0 or the first -errno; -ENOMEM: no FREE frame is left. */
+int batch_end(struct batch *);
+
+/* One operation by registers, claims retried with other frames: FH_OP_DONE, FH_OP_KEPT or -errno.
+ * *entry becomes the entry as written (CLAIM, LINK_NEW: with the frame that was won). */
+int pt_one(struct frames *, unsigned op, uint64_t flags, pfn_t table, unsigned index, pte_t *entry, va_t va);

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * space.h - address spaces: a PT4, the tables under it, and functions that fill it in units of pages.
+ *
+ * Tables of the space a thread runs on are read through its recursive window: no crossing. Tables of another space (a
+ * child's, a second space of this env) are read by mapping them, read-only, into scratch pages ("peeking").
+ *
+ * Concurrency: functions here keep no state between calls except in the tables, which the kernel changes atomically.
+ * Two threads may fill different pages of a space at once. Who decides what belongs where (mm.c, fault.c) holds the
+ * space's lock. The table walk of a foreign space is for one thread at a time.
+ *
+ * Sizes are pages of 4 KiB, addresses are page-aligned, functions return 0 or -errno unless said otherwise.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "batch.h"
+#include "frames.h"
+#include "plan.h"
+#include "sync.h"
+
+/* Rights of a mapping. */
+#define RIGHT_R 1u
+#define RIGHT_W 2u
+#define RIGHT_X 4u
+#define RIGHT_LARGE 8u /* in space_map and space_fill: use 2 MiB entries where alignment, length and frames allow */
+
+struct region;
+
+struct space {
+	pfn_t root;             /* its PT4 */
+	pfn_t env;              /* who owns its tables; 0: this env */
+	struct frames *frames;  /* where its frames come from */
+	struct lock lock;       /* regions, and decisions about what is mapped */
+	struct region *regions; /* sorted by address; region.c */
+	unsigned nregions, capacity, last; /* last: where the latest search ended */
+	bool shared;            /* was forked: frames may have references from elsewhere */
+	uint64_t faults;        /* page faults answered in it */
+	uint64_t tables;        /* page tables made for it */
+	struct {                /* foreign spaces: tables mapped for reading, by level 1-4 */
+		pfn_t pfn;
+		va_t va;
+	} peek[5];
+};
+
+extern struct space space_main; /* the space this program started in */
+/* The space the running thread is in. */
+struct space *space_current(void);
+
+/* Lock s: upcalls masked, top of the stack touched first (a fault under the lock would wait for itself). */
+void space_lock(struct space *);
+void space_unlock(struct space *);
+
+/* -- entries -- */
+pte_t pte_make(pfn_t pfn, unsigned rights);
+unsigned pte_rights(pte_t); /* 0 when not present */
+/* A page whose frame is kept but may not be touched (PROT_NONE): a non-present word that names the frame in inverted
+ * bits, as the kernel wants it (L1TF). pte_parked() is its pfn, or 0. */
+pte_t pte_park(pfn_t pfn);
+pfn_t pte_parked(pte_t);
+
+/* -- a new space: an empty PT4 with its recursive window, owned by env (0: me). space_free gives back its tables and
+ *    every frame that nothing else refers to. Not for the current space. -- */
+int space_new(struct space *, pfn_t env, struct frames *);
+int space_free(struct space *);
+
+/* -- reading -- */
+struct leaf {
+	va_t va;        /* start of the page, 4 KiB or 2 MiB */
+	pte_t pte;      /* its entry; not present but not 0: the libOS's own word */
+	unsigned level; /* 1, or 2 for a 2 MiB page */
+};
+/* The entry that maps va; 0: no table there. 2 MiB entries come as they are, with FH_PS. */
+pte_t space_get(struct space *, va_t va);
+/* The first non-zero leaf entry in [from, end). False: none. Empty tables are skipped as a whole. */
+bool space_next(struct space *, va_t from, va_t end, struct leaf *);
+/* Number of pages mapped in [va, va + n pages), in units of 4 KiB. */
+uint64_t space_count(struct space *, va_t va, size_t n);
+/* Which pages were written since they were mapped or cleaned: bit i of bitmap for page i (may be NULL). Returns how
+ * many. In the current space: plain loads, no crossing. */
+size_t space_dirty(struct space *, va_t va, size_t n, uint64_t *bitmap);
+/* Clear the accessed and dirty bits. */
+int space_clean(struct space *, va_t va, size_t n);
+
+/* -- writing -- */
+/* pfn of the level-1, 2 or 3 table that covers va, made with all above it if missing; 0: no frame or a 2 MiB page. */
+pfn_t space_table(struct space *, va_t va, unsigned level);
+/* Map the frames pfn, pfn+1, ... at va. -EEXIST: something is mapped there (what came before stays mapped). */
+int space_map(struct space *, va_t va, pfn_t pfn, size_t n, unsigned rights);
+/* Claim and map n zeroed frames, owned by the space's env. Pages already mapped are left as they are. */
+int space_fill(struct space *, va_t va, size_t n, unsigned rights);
+/* Unmap, and free each frame that nothing else refers to; flush. Tables wholly inside the range are freed too. */
+int space_drop(struct space *, va_t va, size_t n);
+/* Unmap only; flush. */
+int space_unmap(struct space *, va_t va, size_t n);
+/* Change the rights of what is mapped, at once; 0 takes the pages away and keeps their frames. In a space that was forked
+ * a page whose frame somebody else also refers to stays read-only until the first write. */
+int space_protect(struct space *, va_t va, size_t n, unsigned rights);
+/* Turn the 2 MiB page at va (2 MiB-aligned) into 512 of 4 KiB. 0 also if there is none. */
+int space_split(struct space *, va_t va);
+/* Free every empty table in [va, end): returns how many. */
+size_t space_trim(struct space *, va_t va, va_t end);
+/* FH_FLUSH_* for this env: local while it has one thread, else all. */
+uint64_t space_flush(void);
+
+/* -- scratch pages: addresses in this env to map something at for a moment -- */
+va_t scratch_get(size_t n); /* n consecutive pages, 1 to 64; 0: none left */
+void scratch_put(va_t, size_t n); /* unmaps what is there (without freeing) and gives the addresses back */
+/* Map n frames from pfn on at new scratch pages; 0: refused. */
+void *scratch_map(pfn_t pfn, size_t n, unsigned rights);
+
+/* Stop peeking into a foreign space: its tables are no longer referred to. */
+void space_unpeek(struct space *);

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spaceprot.c - changing what is mapped: rights, accessed and dirty bits, page sizes; and the scratch pages.
+ */
+#include <errno.h>
+
+#include "env.h"
+#include "machine.h"
+#include "region.h"
+#include "spacewalk.h"
+#include "start.h"
+#include "syscall.h"
+#include "thread.h"
+#include "upcall.h"
+
+int space_split(struct space *s, va_t va)
+{
+	const volatile pte_t *large = space_slot(s, va, 2);
+
+	if (!large || !(*large & FH_P) || !(*large & FH_PS))
+		return 0;
+	pte_t old = *large;
+	pfn_t table = frame_get_typed(s->frames, s->env, FH_PT1), above = space_table(s, va, 2);
+	if (!table)
+		return -ENOMEM;
+	/* Fill the table before it is linked; then clear, flush, link. Whoever faults in between waits for our lock. */
+	struct batch b;
+	pte_t link = table << 12 | FH_P | FH_W | FH_U;
+	batch_begin(&b, s->frames);
+	batch_add(&b, FH_OP_SET, 0, table, 0, 512, old & ~FH_PS);
+	batch_add(&b, FH_OP_CLEAR, FH_FLUSH_ALL, above, pt_index(va, 2), 1, 0);
+	batch_add(&b, FH_OP_SET, 0, above, pt_index(va, 2), 1, link);
+	s->tables++;
+	return batch_end(&b);
+}
+
+/* May a page that a fork left read-only become writable in place: is the frame ours alone? */
+static bool sole(struct space *s, pfn_t pfn)
+{
+	uint64_t state = frame_record(pfn)->state;
+	return fh_refs(state) == 1 && fh_owner(state) == (s->env ? s->env : env_self());
+}
+
+/* How long is the run of entries from i on that `rights` treats alike? *e: the entry to write. */
+static unsigned alike(struct space *s, const volatile pte_t *slot, unsigned i, unsigned count, unsigned rights, pte_t *e)
+{
+	bool check = s->shared && rights & RIGHT_W;
+	bool wide = !check || sole(s, fh_pte_pfn(slot[i]));
+	unsigned j = i + 1;
+
+	while (j < count && slot[j] & FH_P && (!check || sole(s, fh_pte_pfn(slot[j])) == wide))
+		j++;
+	*e = pte_make(0, wide ? rights : rights & ~RIGHT_W);
+	return j;
+}
+
+static void protect_chunk(struct space *s, struct batch *b, va_t at, unsigned count, unsigned rights)
+{
+	const volatile pte_t *slot = space_slot(s, at, 1);
+	unsigned index = pt_index(at, 1);
+
+	if (!slot)
+		return;
+	pfn_t table = fh_pte_pfn(*space_slot(s, at, 2));
+	for (unsigned i = 0, j; i < count; i = j) {
+		pte_t old = slot[i], e;
+		j = i + 1;
+		if (old & FH_P && rights) {
+			j = alike(s, slot, i, count, rights, &e);
+			batch_add(b, FH_OP_PROTECT, space_flush(), table, index + i, j - i, e);
+		} else if (old & FH_P) {
+			/* Parked, the frame has no reference from here: it must be ours alone, or it would be freed. */
+			if (s->shared && !sole(s, fh_pte_pfn(old)) && !b->error)
+				b->error = fault_unshare(s, at + i * FH_PAGE, old, RIGHT_R);
+			batch_add(b, FH_OP_CLEAR, space_flush(), table, index + i, 1, pte_park(fh_pte_pfn(slot[i])));
+		} else if (pte_parked(old) && rights) {
+			batch_add(b, FH_OP_SET, 0, table, index + i, 1, pte_make(pte_parked(old), rights));
+		}
+	}
+}
+
+int space_protect(struct space *s, va_t va, size_t n, unsigned rights)
+{
+	va_t end = va + n * FH_PAGE;
+	struct batch b;
+
+	batch_begin(&b, s->frames);
+	for (va_t at = va, stop; at < end && !b.error; at = stop) {
+		stop = (at & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
+		if (stop > end)
+			stop = end;
+		const volatile pte_t *large = space_slot(s, at, 2);
+		if (!large)
+			continue;
+		if (*large & FH_P && *large & FH_PS) {
+			bool x = !(rights & RIGHT_X) || info->features & FH_HAS_LARGE_X;
+			if (stop - at == PLAN_LARGE && rights && x && !s->shared) {
+				batch_add(&b, FH_OP_PROTECT, space_flush(), space_table(s, at, 2), pt_index(at, 2), 1, pte_make(0, rights) | FH_PS);
+				continue;
+			}
+			if ((b.error = space_split(s, at & ~(PLAN_LARGE - 1))) < 0)
+				break;
+		}
+		protect_chunk(s, &b, at, (unsigned)((stop - at) / FH_PAGE), rights);
+	}
+	return batch_end(&b);
+}
+
+int space_clean(struct space *s, va_t va, size_t n)
+{
+	va_t end = va + n * FH_PAGE;
+	struct batch b;
+	struct leaf leaf;
+
+	batch_begin(&b, s->frames);
+	for (; space_next(s, va, end, &leaf); va = leaf.va + pt_span(leaf.level))
+		if (leaf.pte & FH_P)
+			batch_add(&b, FH_OP_HARVEST, space_flush(), space_table(s, leaf.va, leaf.level), pt_index(leaf.va, leaf.level), 1, 0);
+	return batch_end(&b);
+}
+
+/* ---- Scratch pages: the first 2 MiB of the scratch area, one bit each ---- */
+
+#define SCRATCH_PAGES 512u
+
+static struct {
+	struct lock lock;
+	pfn_t table;                         /* the level-1 table of the area */
+	uint64_t used[SCRATCH_PAGES / 64];   /* guarded by lock */
+} scratch;
+
+void scratch_init(void)
+{
+	scratch.lock.holder = 0;
+	for (unsigned i = 0; i < SCRATCH_PAGES / 64; i++)
+		scratch.used[i] = 0;
+	scratch.table = space_table(space_current(), SCRATCH_VA, 1);
+}
+
+pfn_t scratch_table(void) { return scratch.table; }
+
+static bool scratch_used(unsigned i) { return scratch.used[i / 64] >> i % 64 & 1; }
+
+static void scratch_mark(unsigned i, size_t n)
+{
+	for (; n > 0; n--, i++)
+		scratch.used[i / 64] ^= 1ul << i % 64;
+}
+
+va_t scratch_get(size_t n)
+{
+	va_t va = 0;
+
+	cpu_touch_stack(FH_PAGE);
+	lock_take(&scratch.lock);
+	for (unsigned i = 0, run = 0; i < SCRATCH_PAGES && !va; i++) {
+		run = scratch_used(i) ? 0 : run + 1;
+		if (run == n) {
+			scratch_mark(i + 1 - run, n);
+			va = SCRATCH_VA + (i + 1 - run) * FH_PAGE;
+		}
+	}
+	lock_give(&scratch.lock);
+	return va;
+}
+
+void scratch_put(va_t va, size_t n)
+{
+	unsigned index = scratch_index(va);
+	struct batch b;
+
+	batch_begin(&b, NULL);
+	for (unsigned i = 0; i < n; i++)
+		if (*window_slot(va + i * FH_PAGE, 1))
+			batch_add(&b, FH_OP_CLEAR, space_flush(), scratch.table, index + i, 1, 0);
+	batch_end(&b);
+	cpu_touch_stack(FH_PAGE);
+	lock_take(&scratch.lock);
+	scratch_mark(index, n);
+	lock_give(&scratch.lock);
+}
+
+int scratch_set(va_t va, pte_t entry)
+{
+	uint64_t flush = thread_count() > 1 ? FH_FLUSH_ALL : FH_FLUSH_LOCAL;
+	int r = pt_one(NULL, FH_OP_SET, flush, scratch.table, scratch_index(va), &entry, va);
+	return r < 0 ? r : 0;
+}
+
+void *scratch_map(pfn_t pfn, size_t n, unsigned rights)
+{
+	va_t va = scratch_get(n);
+	struct batch b;
+
+	if (!va)
+		return NULL;
+	batch_begin(&b, NULL);
+	batch_add(&b, FH_OP_SET, 0, scratch.table, scratch_index(va), (unsigned)n, pte_make(pfn, rights));
+	if (batch_end(&b) < 0) {
+		scratch_put(va, n);
+		return NULL;
+	}
+	return (void *)va;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spacewalk.h - between the files that implement space.h and those that walk tables as fast as they can (fault.c,
+ * drain.c). Programs have no need of it.
+ */
+#pragma once
+
+#include "space.h"
+
+/* Bytes that one entry of a level-1, 2, 3 or 4 table covers, and the index of va's entry in it (SDM vol. 3A, 4.5). */
+static inline uint64_t pt_span(unsigned level) { return FH_PAGE << (9 * (level - 1)); }
+static inline unsigned pt_index(va_t va, unsigned level) { return va >> (12 + 9 * (level - 1)) & 511; }
+
+/*
+ * Where the running space's entry of `level` for va is readable in the recursive window. Entering the window once more
+ * for each level above 1 makes the table itself the "page". The tables above must be present.
+ */
+static inline const volatile pte_t *window_slot(va_t va, unsigned level)
+{
+	static const va_t base[] = {
+	    [1] = WINDOW_VA,
+	    [2] = WINDOW_VA | (va_t)FH_WINDOW_SLOT << 30,
+	    [3] = WINDOW_VA | (va_t)FH_WINDOW_SLOT << 30 | (va_t)FH_WINDOW_SLOT << 21,
+	    [4] = WINDOW_VA | (va_t)FH_WINDOW_SLOT << 30 | (va_t)FH_WINDOW_SLOT << 21 | (va_t)FH_WINDOW_SLOT << 12,
+	};
+	return (const volatile pte_t *)base[level] + ((va & 0xfffffffffffful) >> (12 + 9 * (level - 1)));
+}
+
+/* va's entry at `level` in any space, for reading; NULL: a table above is missing, or a 2 MiB page covers va. */
+const volatile pte_t *space_slot(struct space *, va_t va, unsigned level);
+
+/* Put one entry at a scratch page and flush it; 0 or -errno. */
+int scratch_set(va_t va, pte_t entry);
+/* Table and index of a scratch page, for batches. */
+pfn_t scratch_table(void);
+static inline unsigned scratch_index(va_t va) { return pt_index(va, 1); }
+/* At the start of a program, and of a fork's child: the scratch area is empty. */
+void scratch_init(void);
+
+/* Page frames left behind by unmapping that a forked child still refers to: ours to free when it lets go. */
+void orphan_note(pfn_t pfn);
+void orphan_collect(void);
+
+/* Empty a table and all below it: leaves unmapped and freed where nothing else refers to them, tables freed. */
+int table_drain(pfn_t table, unsigned level);

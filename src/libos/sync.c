@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sync.c - lock, mutex and condition on thread_switch.
+ *
+ * A sleeper leaves a `struct waiter` on its own stack, in a list. Whoever wakes it sets `woken` and then rings; the
+ * sleeper looks at `woken` before and after each sleep, and the bit is sticky, so the order of the two never matters.
+ * Bits: BELL_WAKE outside handlers, BELL_WAKE_NESTED inside, so that a handler can't eat the wake-up of the code that
+ * it interrupted.
+ */
+#include "sync.h"
+
+#include "machine.h"
+#include "start.h"
+#include "syscall.h"
+#include "thread.h"
+#include "upcall.h"
+
+struct waiter {
+	struct waiter *next;
+	uint64_t thread;
+	unsigned bell;
+	int woken;
+};
+
+static uint64_t self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
+
+void lock_take(struct lock *l)
+{
+	uint64_t me = self_name(), mask = upcalls_mask();
+
+	for (;;) {
+		uint64_t holder = 0;
+		if (__atomic_compare_exchange_n(&l->holder, &holder, me, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			break;
+		if (holder == me) {
+			l->holder = 0; /* the report needs no lock, but exit may */
+			panic("kit lock %p taken twice: a fault, or a handler, inside the kit", (void *)l);
+		}
+		cpu_pause();
+		sys_thread_switch(holder, 0, 0, 0);
+	}
+	l->mask = mask;
+}
+
+void lock_give(struct lock *l)
+{
+	uint64_t mask = l->mask;
+
+	__atomic_store_n(&l->holder, 0, __ATOMIC_RELEASE);
+	upcalls_restore(mask);
+}
+
+static void waiter_init(struct waiter *w)
+{
+	*w = (struct waiter){.thread = self_name(), .bell = upcall_depth() ? BELL_WAKE_NESTED : BELL_WAKE};
+}
+
+static void waiter_sleep(struct waiter *w)
+{
+	while (!__atomic_load_n(&w->woken, __ATOMIC_ACQUIRE))
+		sys_thread_switch(0, 0, 1ul << w->bell, 0);
+}
+
+/* Wake it and hand it the slice. *w may be gone once woken is set: read it before. */
+static void waiter_wake(struct waiter *w)
+{
+	uint64_t thread = w->thread, bit = 1ul << w->bell;
+
+	__atomic_store_n(&w->woken, 1, __ATOMIC_RELEASE);
+	sys_thread_switch(thread, bit, 0, 0);
+}
+
+/*
+ * The mutex word: 0 free, 1 held, else newest waiter + 1 (held). Each waiter's `next` is the word it found: the list
+ * runs from the newest to the oldest and ends with 1. Only the holder takes waiters out.
+ */
+#define HELD 1ul
+
+int mutex_try(struct mutex *m)
+{
+	uint64_t word = 0;
+	return __atomic_compare_exchange_n(&m->word, &word, HELD, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+void mutex_lock(struct mutex *m)
+{
+	struct waiter w;
+	uint64_t word = 0;
+
+	if (mutex_try(m))
+		return;
+	waiter_init(&w);
+	word = __atomic_load_n(&m->word, __ATOMIC_RELAXED);
+	for (;;) {
+		uint64_t mine = word ? (uint64_t)&w + HELD : HELD;
+		w.next = word > HELD ? (struct waiter *)(word - HELD) : NULL;
+		if (__atomic_compare_exchange_n(&m->word, &word, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			if (mine != HELD)
+				waiter_sleep(&w); /* whoever wakes us has made us the holder */
+			return;
+		}
+	}
+}
+
+void mutex_unlock(struct mutex *m)
+{
+	uint64_t word = HELD;
+
+	if (__atomic_compare_exchange_n(&m->word, &word, 0, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+		return;
+	struct waiter *newest = (struct waiter *)(word - HELD), *before = NULL, *oldest = newest;
+	while (oldest->next) {
+		before = oldest;
+		oldest = oldest->next;
+	}
+	if (before) {
+		before->next = NULL;
+	} else if (!__atomic_compare_exchange_n(&m->word, &word, HELD, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		/* Others came while we looked: the oldest is now behind them. */
+		for (before = (struct waiter *)(word - HELD); before->next != oldest; before = before->next)
+			;
+		before->next = NULL;
+	}
+	waiter_wake(oldest);
+}
+
+void condition_wait(struct condition *c, struct mutex *m)
+{
+	struct waiter w;
+
+	waiter_init(&w);
+	if (c->last)
+		c->last->next = &w;
+	else
+		c->first = &w;
+	c->last = &w;
+	mutex_unlock(m);
+	waiter_sleep(&w);
+	mutex_lock(m);
+}
+
+void condition_signal(struct condition *c)
+{
+	struct waiter *w = c->first;
+
+	if (!w)
+		return;
+	c->first = w->next;
+	if (!c->first)
+		c->last = NULL;
+	waiter_wake(w);
+}
+
+void condition_broadcast(struct condition *c)
+{
+	while (c->first)
+		condition_signal(c);
+}
+
+void thread_yield(void)
+{
+	cpu_pause();
+	sys_thread_switch(0, 0, 0, 0);
+}
+
+void thread_sleep(uint64_t ms)
+{
+	uint64_t deadline = cpu_tsc() + ms * info->tsc_khz;
+
+	while (cpu_tsc() < deadline)
+		sys_thread_switch(0, 0, 0, deadline);
+}

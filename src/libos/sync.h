@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sync.h - locks between the threads of an env, on thread_switch. Nothing here spins.
+ *
+ *   lock      for the kit's own short critical sections. Masks doorbell upcalls while held. A waiter hands its slice to
+ *             the holder, again and again, until it has it. Usable in upcall handlers.
+ *   mutex     sleeps. First come, first served; ownership is handed over.
+ *   condition sleeps; used with a mutex.
+ *
+ * No wake-up is lost: doorbell bits are sticky (DESIGN 3), and each waiter has a word of its own that says it was woken.
+ * Lock order: heap mutex, then a space's lock, then the records lock (meta.c), then the scratch lock (space.c).
+ */
+#pragma once
+
+#include "abi.h"
+
+struct lock {
+	uint64_t holder; /* name of the thread, 0: free */
+	uint64_t mask;   /* the holder's doorbell mask before */
+};
+void lock_take(struct lock *); /* taking it twice is a bug: reported, exit */
+void lock_give(struct lock *);
+
+struct waiter;
+struct mutex {
+	uint64_t word; /* 0 free; 1 held; else the newest waiter's address + 1 */
+};
+void mutex_lock(struct mutex *);
+void mutex_unlock(struct mutex *);
+int mutex_try(struct mutex *); /* 1: taken */
+
+struct condition {
+	struct waiter *first, *last; /* guarded by the mutex */
+};
+/* The caller holds m. Returns with m held again, after a signal or broadcast that came later than the call. */
+void condition_wait(struct condition *, struct mutex *);
+void condition_signal(struct condition *);    /* wakes the longest waiter; the caller holds the mutex */
+void condition_broadcast(struct condition *); /* wakes all; the caller holds the mutex */
+
+/* Yield the CPU; sleep for a number of milliseconds. */
+void thread_yield(void);
+void thread_sleep(uint64_t ms);
