@@ -168,26 +168,14 @@ void kernel_main(uint32_t magic, uint32_t at)
 	trap_init();
 	cpu_check_features();
 	memory_init();
+	console_map_screen();
 	cpu_init(0);
 	report_ready();
-	console_map_screen();
 	pic_init();
 	info->boot_time = read_clock();
 	info->boot_tsc = rdtsc();
 	lapic_calibrate();
 	fill_random();
-	for (unsigned c = 0; c < ncpus; c++) {
-		struct cpu *cpu = cpu_at(c);
-		cpu->frame_pfn = pfn(boot_alloc(PAGE, PAGE, ~0ul, "CPU frames") / PAGE);
-		cpu->frame = frame_address(cpu->frame_pfn);
-		fill(cpu->frame, 0, PAGE / 8);
-		cpu->frame->id = c;
-		cpu->frame->apic_id = cpu->apic_id;
-		info->cpu_pfn[c] = cpu->frame_pfn.n;
-		epoch_cpu[c].root = kernel_root;
-		epoch_cpu[c].budget = FLUSH_BUDGET;
-		tlb_clock->cpu[c].epoch = clock_now();
-	}
 	uint64_t free = memory_fill_table();
 	publish();
 	announce(free);

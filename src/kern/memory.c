@@ -190,7 +190,7 @@ void memory_init(void)
 	take((struct range){LOW_MEMORY, image_pa(image_end)});
 	low_next = image_pa(image_end);
 	uint64_t top = boot.ram[boot.nram - 1].end;
-	if (top < USER_START + (16ul << 20))
+	if (top < USER_START + (15ul << 20))
 		refuse_boot("too little RAM: it ends at %lu MiB, Freehold needs 96 MiB", top >> 20);
 	uint64_t pdpt = boot_alloc(PAGE, PAGE, 4ul << 30, "the kernel's page tables");
 	kernel_pdpt = direct(pa(pdpt));
@@ -213,15 +213,8 @@ void memory_init(void)
 	write_cr4(read_cr4() & ~(1ul << 7)); /* PGE off and on (cpu_init): nothing global survives */
 	mach_load_root(kernel_root);
 	table = (struct fh_frame *)TABLE_BASE;
-	fill(table, 0, bytes / 8);
-	tlb_clock = direct(pa(boot_alloc(sizeof *tlb_clock, PAGE, ~0ul, "clock")));
-	fill(tlb_clock, 0, sizeof *tlb_clock / 8);
-	info->clock_pfn = ((uint64_t)tlb_clock - DIRECT_BASE) / PAGE;
-	info->nclock = sizeof *tlb_clock / PAGE;
-	tlb_clock->clock = 2;
-	for (unsigned c = 0; c <= FH_MAX_CPUS; c++)
-		tlb_clock->cpu[c].epoch = FH_EPOCH_INF;
-	audit_init();
+	for (unsigned c = 0; c < ncpus; c++)
+		epoch_cpu[c] = (struct epoch_cpu){.root = kernel_root, .budget = FLUSH_BUDGET};
 }
 
 static void set_type(uint64_t first, uint64_t end, unsigned type)
@@ -230,11 +223,40 @@ static void set_type(uint64_t first, uint64_t end, unsigned type)
 		table[n].state = type;
 }
 
+static void clock_init(void)
+{
+	tlb_clock = direct(pa(boot_alloc(sizeof *tlb_clock, PAGE, ~0ul, "clock")));
+	fill(tlb_clock, 0, sizeof *tlb_clock / 8);
+	info->clock_pfn = ((uint64_t)tlb_clock - DIRECT_BASE) / PAGE;
+	info->nclock = sizeof *tlb_clock / PAGE;
+	tlb_clock->clock = 2; /* above every stamp in the fresh table */
+	for (unsigned c = 0; c <= FH_MAX_CPUS; c++)
+		tlb_clock->cpu[c].epoch = c < ncpus ? tlb_clock->clock : FH_EPOCH_INF;
+}
+
+/* The rest of what the kernel keeps for itself, before the table says what is free. */
+static void alloc_frames(void)
+{
+	for (unsigned c = 0; c < ncpus; c++) {
+		struct cpu *cpu = cpu_at(c);
+		cpu->frame_pfn = pfn(boot_alloc(PAGE, PAGE, ~0ul, "CPU frames") / PAGE);
+		cpu->frame = frame_address(cpu->frame_pfn);
+		fill(cpu->frame, 0, PAGE / 8);
+		cpu->frame->id = c;
+		cpu->frame->apic_id = cpu->apic_id;
+		info->cpu_pfn[c] = cpu->frame_pfn.n;
+	}
+	clock_init();
+	audit_init();
+}
+
 void memory_publish(pfn_t first, uint64_t n) { set_type(first.n, first.n + n, FH_TABLE); }
 
 uint64_t memory_fill_table(void)
 {
 	uint64_t free = 0;
+	alloc_frames();
+	fill(table, 0, info->table_frames * PAGE / 8);
 	for (unsigned i = 0; i < boot.nram; i++)
 		if (boot.ram[i].end > USER_START)
 			set_type((boot.ram[i].start > USER_START ? boot.ram[i].start : USER_START) / PAGE,

@@ -10,7 +10,7 @@ extern struct boot_info boot;
 uint64_t boot_alloc(uint64_t bytes, uint64_t align, uint64_t limit, const char *what);
 /* Map in the kernel half; large pages where they fit. `flags` beside P. */
 void kernel_map(va_t va, uint64_t at, uint64_t bytes, pte_t flags);
-/* Lay out the table and the clock, build the kernel's tables, load them. */
+/* Find room for the table, build the kernel's page tables, load them. */
 void memory_init(void);
 /* Type every frame; what is not the kernel's becomes FREE. Returns how many are. */
 uint64_t memory_fill_table(void);

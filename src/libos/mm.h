@@ -36,3 +36,5 @@ int64_t mm_stack(struct space *, size_t bytes, const char *name);
 int64_t heap_grow(intptr_t n);
 va_t heap_start(void);
 va_t heap_end(void);
+/* For start.c: the heap begins at `start`, page-aligned. */
+int heap_init(va_t start);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* maps.c - printing address spaces. */
+#include "maps.h"
+
+#include <errno.h>
+
+#include "console.h"
+#include "spacewalk.h"
+#include "start.h"
+
+#define LINE_NAME 73 /* column of the name in Linux's lines */
+
+static void line(va_t lo, va_t hi, unsigned rights, bool shared, const char *name)
+{
+	int n = printf("%08lx-%08lx %c%c%c%c %08x %02x:%02x %d ", lo, hi, rights & RIGHT_R ? 'r' : '-',
+	               rights & RIGHT_W ? 'w' : '-', rights & RIGHT_X ? 'x' : '-', shared ? 's' : 'p', 0, 0, 0, 0);
+
+	if (name && *name)
+		printf("%*s%s\n", n < LINE_NAME ? LINE_NAME - n : 1, "", name);
+	else
+		puts("");
+}
+
+void maps_print(struct space *s)
+{
+	va_t from = 0;
+	struct region copy;
+
+	/* The lock is not held while printing: one region at a time is copied, and the search starts again behind it. */
+	for (;;) {
+		space_lock(s);
+		struct region *r = region_after(s, from);
+		if (r)
+			copy = *r;
+		space_unlock(s);
+		if (!r)
+			break;
+		if (copy.base < copy.end)
+			line(copy.base, copy.end, copy.rights, copy.fork == REGION_SHARE, copy.name);
+		from = copy.hi;
+	}
+}
+
+/* What lies there in a program of the kit. */
+static const char *plan_name(va_t va)
+{
+	static const struct {
+		va_t lo, hi;
+		const char *name;
+	} plan[] = {
+	    {META_VA, CPUS_VA + PLAN_GIB, "[kit]"},     {STACK_LIMIT, STACK_TOP, "[stack]"}, {BOOTFS_VA, TABLE_VA, "[bootfs]"},
+	    {TABLE_VA, TABLE_VA + PLAN_GIB * 4, "[table]"}, {WINDOW_VA, FH_KERNEL_BASE, "[window]"},
+	};
+	if (va >= info->info_va && va < info->upcall_va + FH_PAGE)
+		return "[info]";
+	for (unsigned i = 0; i < sizeof(plan) / sizeof(plan[0]); i++)
+		if (va >= plan[i].lo && va < plan[i].hi)
+			return plan[i].name;
+	return "";
+}
+
+/* Runs of leaves with equal rights and name in [from, end). */
+static void print_range(struct space *s, va_t from, va_t end)
+{
+	va_t lo = 0, hi = 0;
+	unsigned rights = 0;
+	struct leaf leaf;
+
+	for (; space_next(s, from, end, &leaf); from = leaf.va + pt_span(leaf.level)) {
+		if (!(leaf.pte & FH_P))
+			continue;
+		if (leaf.va != hi || pte_rights(leaf.pte) != rights || plan_name(leaf.va) != plan_name(lo)) {
+			if (rights)
+				line(lo, hi, rights, false, plan_name(lo));
+			lo = leaf.va;
+			rights = pte_rights(leaf.pte);
+		}
+		hi = leaf.va + pt_span(leaf.level);
+	}
+	if (rights)
+		line(lo, hi, rights, false, plan_name(lo));
+}
+
+int maps_print_root(pfn_t root)
+{
+	struct space s = {.root = root};
+
+	if (fh_type(frame_record(root)->state) != FH_PT4)
+		return -ESRCH;
+	if (root != space_current()->root && !space_slot(&s, 0, 4))
+		return -EPERM;
+	print_range(&s, 0, 0x800000000000ul);
+	print_range(&s, 0xffff800000000000ul, WINDOW_VA);
+	space_unpeek(&s);
+	return 0;
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mm.c - mmap, munmap, mprotect, stacks and brk. Each is a change of the region list and the same change of the pages,
+ * together under the space's lock: regions first when something is added, so that a fault never finds a page that no
+ * region explains.
+ */
+#include "mm.h"
+
+#include <errno.h>
+
+#include "spacewalk.h"
+
+static bool range_ok(va_t address, uint64_t bytes)
+{
+	return address % FH_PAGE == 0 && bytes > 0 && address + bytes > address &&
+	       (address + bytes <= 0x800000000000ul || (address >= 0xffff800000000000ul && address + bytes <= FH_KERNEL_BASE));
+}
+
+/* Is any of it the kit's own? Such regions are marked REGION_SKIP; nobody may map over them or take them away. */
+static bool protected_range(struct space *s, va_t lo, va_t hi)
+{
+	for (struct region *r = region_after(s, lo); r && r < s->regions + s->nregions && r->lo < hi; r++)
+		if (r->fork == REGION_SKIP)
+			return true;
+	return false;
+}
+
+static int unmap_locked(struct space *s, va_t lo, va_t hi)
+{
+	if (protected_range(s, lo, hi))
+		return -EINVAL;
+	int r = region_cut(s, lo, hi);
+	return r < 0 ? r : space_drop(s, lo, (hi - lo) / FH_PAGE);
+}
+
+/* Where a mapping goes: a fixed address made free, a hint that is free, or the highest gap. 0 and *error: nowhere. */
+static va_t choose(struct space *s, va_t address, uint64_t bytes, unsigned flags, int *error)
+{
+	*error = -EINVAL;
+	if (flags & MM_FIXED) {
+		if (!range_ok(address, bytes))
+			return 0;
+		*error = -EEXIST;
+		if (region_busy(s, address, address + bytes) &&
+		    (flags & MM_NOREPLACE || (*error = unmap_locked(s, address, address + bytes)) < 0))
+			return 0;
+		return address;
+	}
+	address = page_down(address);
+	if (address && range_ok(address, bytes) && !region_busy(s, address, address + bytes))
+		return address;
+	*error = -ENOMEM;
+	return region_gap(s, MM_LO, MM_HI, bytes, bytes >= PLAN_LARGE || flags & MM_LARGE ? PLAN_LARGE : FH_PAGE);
+}
+
+int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
+{
+	struct space *s = space_current();
+	int error;
+
+	if (bytes == 0 || bytes > MM_HI || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
+		return -EINVAL;
+	bytes = page_up(bytes);
+	if (rights)
+		rights |= RIGHT_R; /* x86-64 has no page that can be written or executed but not read */
+	space_lock(s);
+	va_t va = choose(s, address, bytes, flags, &error);
+	struct region r = {
+	    .base = va,
+	    .end = va + bytes,
+	    .rights = (uint8_t)(rights | (flags & MM_LARGE ? RIGHT_LARGE : 0)),
+	    .fault = flags & MM_GUARD ? fault_guard : fault_zero,
+	    .fork = flags & MM_SHARED ? REGION_SHARE : REGION_COW,
+	};
+	if (va && (error = region_add(s, &r)) == 0 && flags & MM_EAGER && rights) {
+		error = space_fill(s, va, bytes / FH_PAGE, rights | (rights & RIGHT_X ? 0 : RIGHT_LARGE));
+		if (error < 0)
+			unmap_locked(s, va, va + bytes);
+	}
+	space_unlock(s);
+	return va && error == 0 ? (int64_t)va : error == -EDQUOT ? -ENOMEM : error;
+}
+
+int mm_unmap(va_t address, size_t bytes)
+{
+	struct space *s = space_current();
+
+	bytes = page_up(bytes);
+	if (!range_ok(address, bytes))
+		return -EINVAL;
+	space_lock(s);
+	int r = unmap_locked(s, address, address + bytes);
+	space_unlock(s);
+	return r;
+}
+
+int mm_protect(va_t address, size_t bytes, unsigned rights)
+{
+	struct space *s = space_current();
+
+	bytes = page_up(bytes);
+	if (!range_ok(address, bytes) || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
+		return -EINVAL;
+	if (rights)
+		rights |= RIGHT_R;
+	space_lock(s);
+	int r = protected_range(s, address, address + bytes) ? -EINVAL : region_protect(s, address, address + bytes, rights);
+	if (r == 0)
+		r = space_protect(s, address, bytes / FH_PAGE, rights);
+	space_unlock(s);
+	return r;
+}
+
+int64_t mm_stack(struct space *s, size_t bytes, const char *name)
+{
+	bytes = page_up(bytes);
+	space_lock(s);
+	va_t va = region_gap(s, MM_LO, MM_HI, bytes, FH_PAGE);
+	struct region r = {
+	    .lo = va,
+	    .hi = va + bytes,
+	    .base = va + bytes - FH_PAGE,
+	    .end = va + bytes,
+	    .rights = RIGHT_R | RIGHT_W,
+	    .grow = REGION_GROW_DOWN,
+	    .fault = fault_zero,
+	    .name = name,
+	};
+	int error = va && bytes >= 2 * FH_PAGE ? region_add(s, &r) : -ENOMEM;
+	space_unlock(s);
+	return error < 0 ? error : (int64_t)(va + bytes);
+}
+
+/* ---- The heap: one region that reserves everything up to HEAP_LIMIT and is accessible up to the break ---- */
+
+static va_t heap_lo, heap_break; /* the break in bytes; the region ends at its page_up */
+
+int heap_init(va_t start)
+{
+	heap_lo = heap_break = start;
+	return region_add(&space_main, &(struct region){
+	                                   .lo = start,
+	                                   .base = start,
+	                                   .end = start,
+	                                   .hi = HEAP_LIMIT,
+	                                   .rights = RIGHT_R | RIGHT_W,
+	                                   .fault = fault_zero,
+	                                   .name = "[heap]",
+	                               });
+}
+
+va_t heap_start(void) { return heap_lo; }
+va_t heap_end(void) { return heap_break; }
+
+int64_t heap_grow(intptr_t n)
+{
+	struct space *s = space_current();
+	va_t old = heap_break, new = old + (va_t)n;
+
+	if (n == 0)
+		return (int64_t)old;
+	if (new < heap_lo || new > HEAP_LIMIT || (n > 0) != (new > old))
+		return -ENOMEM;
+	space_lock(s);
+	struct region *r = region_find(s, heap_lo);
+	int error = r && page_up(new) <= r->hi ? 0 : -ENOMEM;
+	if (error == 0) {
+		va_t end = r->end;
+		r->end = page_up(new);
+		heap_break = new;
+		if (r->end < end)
+			error = space_drop(s, r->end, (end - r->end) / FH_PAGE);
+	}
+	space_unlock(s);
+	return error < 0 ? error : (int64_t)old;
+}
