@@ -369,11 +369,201 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
 /* ---- System calls ------------------------------------------------------------------------------------------------ */
 
 /*
+ * thread_switch(to, give, mask, deadline) -> bits taken
+ *
+ * Ring thread `to`'s doorbell with the bits `give`, hand it the rest of the slice, and sleep until one of the bits
+ * `mask` is rung or the TSC passes `deadline`: notify, directed yield, wait and sleep in one call. 0 leaves a part
+ * out: to 0 names nobody; mask and deadline both 0: stay ready (a plain yield); deadline 0: no deadline. Bits are
+ * sticky: if one of `mask` is set already it is taken and returned at once, without sleeping and without yielding. Bits
+ * are 0-55. Returns the bits of `mask` taken, 0 after the deadline or a yield. Strangers ring only threads of envs that
+ * list theirs (env_ctl, FH_ENV_CALLER).
+ *
+ *   EINVAL  reserved bits in give or mask, or bits for nobody
+ *   ESRCH   `to` names no living thread
+ *   EPERM   the thread's env doesn't list the caller's; or a name without serial and no authority
+ *   ENOSPC  the thread is referenced too often
+ *   EINTR   a bit outside `mask`, unmasked for upcalls, came first: its upcall has run
+ */
+/*
+ * thread_ctl(t, op, arg) -> 0
+ *
+ * FH_THREAD_START makes a STOPPED or FAULTED thread ready; FH_THREAD_STOP stops one and keeps `arg` as its status in the
+ * THREAD frame (of the caller itself too: then it doesn't return), and rings its keeper; FH_THREAD_RETURN leaves the
+ * caller's newest upcall: all registers and the root are taken from slot[depth-1], which a handler needs only when the
+ * slot's root is another than the one it runs on. t: a thread's name, 0 or its own: the caller.
+ *
+ *   EINVAL  unknown op; a thread without a root; no upcall to return from, or its slot names neither of the roots
+ *   ESRCH   no such thread
+ *   EPERM   no authority over it
+ *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: it stops at its next tick
+ *   ENOSPC  the thread is referenced too often
+ */
+/*
+ * frame_alloc(pfn, n, env, flags) -> frames claimed
+ *
+ * Claim the FREE frames pfn, pfn+1, ... as DATA of env (a name; 0: the caller's own, else a descendant), against its
+ * quota. They are zeroed, unless flags has FH_ALLOC_KEEP and env was the frame's last owner. At most 64 are claimed in a
+ * call, and the run ends at the first frame that isn't FREE or past the quota: call again for the rest.
+ *
+ *   EINVAL     n is 0, the run leaves the table, unknown flag
+ *   ESRCH      no such env
+ *   EPERM      env is neither the caller nor a descendant
+ *   EBUSY      the first frame isn't FREE: pick another
+ *   EDQUOT     env's quota is used up
+ *   ECANCELED  env is frozen or dead
+ *   EAGAIN     the frames aren't quiet and the slice's forced flushes are spent
+ */
+/*
+ * frame_free(pfn, n) -> frames freed
+ *
+ * DATA frames of the caller or its descendants become FREE. At most 64 in a call; the run ends at the first that can't
+ * be freed: call again for the rest.
+ *
+ *   EINVAL  n is 0, or the run leaves the table
+ *   EPERM   the first frame isn't the caller's or a descendant's
+ *   EBUSY   it isn't DATA, is still mapped or pinned, or another CPU is changing it
+ */
+/*
+ * frame_retype(pfn, type) -> 0
+ *
+ * A DATA frame that nothing refers to becomes FH_PT1..FH_PT4, FH_ENV or FH_THREAD, zeroed (a PT4 with the kernel's slot
+ * filled, a THREAD stopped, an ENV with quota 0 whose parent is the frame's owner); an empty table, a stopped THREAD or
+ * an ENV that owns nothing becomes DATA, zeroed. An ENV dies by this: its quota goes back to its parent, and it stays
+ * dead even if the call then fails.
+ *
+ *   EINVAL     no such frame, or not one of these types
+ *   EPERM      the frame isn't the caller's or a descendant's; root's ENV
+ *   EBUSY      not DATA (or not to DATA); still mapped, linked, loaded, pinned or running; changing on another CPU
+ *   ENOTEMPTY  the table has present entries, the ENV owns frames
+ *   ENOSPC     the line of envs would be longer than FH_ENV_DEPTH, or serials have run out
+ *   EAGAIN     not quiet yet, and the slice's forced flushes are spent
+ */
+/*
+ * pt_set(what, entry, va) -> status
+ *
+ * One page-table operation (struct fh_op) of count 1 in registers; rdx: the old entry. Returns FH_OP_DONE or FH_OP_KEPT.
+ * With FH_FLUSH_LOCAL only the page at va is flushed (va 0: all). What an entry may be:
+ *
+ * - present entries have U=1, G=0, no reserved bit, a pfn inside the table; cache bits only on 4 KiB DEVICE leaves;
+ * - a writable leaf names a DATA or DEVICE frame; a read-only one also a TABLE or CPU frame, or a table, THREAD or ENV
+ *   of the table's owner or its descendants; frame and table belong to one env, or to an env and its ancestor, and the
+ *   caller has authority over both;
+ * - 2 MiB leaves stand in a PT2, over 512 aligned DATA frames of one owner (or TABLE frames, read-only, NX), only in an
+ *   empty slot, NX unless info.features has FH_HAS_LARGE_X;
+ * - a link names a table one level down: of the same owner any number of times; of another owner once;
+ * - a PT4 may name itself, read-only and NX; slot 511 is the kernel's;
+ * - a non-present word is the libOS's own, but must not name a frame (L1TF): its address bits are 0 or beyond the table.
+ *
+ * CLAIM and LINK_NEW take FREE frames for the table's owner, against its quota. UNMAP_FREE and UNLINK_FREE skip empty
+ * slots.
+ *
+ *   EINVAL     malformed operation, entry or va; slot 511; a leaf where a link is asked for, or the reverse
+ *   EPERM      no authority over the table, the frame, or the table linked; frame and table of unrelated envs
+ *   EACCES     more rights than the frame may have (writable table, executable large page, writable self-map)
+ *   EBUSY      frame or table is changing on another CPU, isn't FREE (CLAIM, LINK_NEW), isn't a table of that level
+ *   EEXIST     the slot already holds a present entry (CLAIM, LINK_NEW, 2 MiB)
+ *   ENOENT     the slot holds no present entry (NARROW, PROTECT)
+ *   ENOSPC     the frame has as many references as can be counted
+ *   EDQUOT     the quota of the table's owner is used up
+ *   ECANCELED  the table's owner is frozen or dead (CLAIM, LINK_NEW)
+ *   EAGAIN     the frames aren't quiet and the slice's forced flushes are spent
+ */
+/*
+ * pt_update(off, n) -> 0
+ *
+ * Carry out n operations (struct fh_op, 16 bytes each) that stand in the batch frame from byte off on; rdx: how many are
+ * wholly done. Old entries and status are written back in place. It stops at the first that is refused (its errno is the
+ * result; the ones before it stay done), after a forced flush, and when an interrupt is pending: then the result is 0
+ * and rdx < n, and the operation it stopped in has been advanced (count, index and pfn): call again from there. At least
+ * 64 slots, or one 2 MiB entry, are handled in a call. Flushes asked for by any operation are made once, at the end.
+ *
+ *   EINVAL  no batch frame, or the range is misaligned or leaves it; as pt_set
+ *   EPERM, EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EDQUOT, ECANCELED, EAGAIN  as pt_set
+ */
+/*
+ * tlb_flush(root, mode, va, n) -> 0
+ *
+ * Forget translations: mode FH_TLB_LOCAL on this CPU, FH_TLB_ALL on every CPU that runs a root of the same owner,
+ * FH_TLB_NONE nowhere. n pages from va; everything if n is 0 or above 32. root: pfn of a PT4; 0: the one loaded.
+ *
+ *   EINVAL  unknown mode, no PT4, or the range leaves user space
+ *   EPERM   no authority over the root
+ *   EAGAIN  the slice's forced flushes are spent
+ */
+/*
+ * env_ctl(env, op, arg, arg2) -> 0
+ *
+ * env: a name, 0: the caller's own. FH_ENV_QUOTA moves arg frames of quota (signed) from env's parent to env: for its
+ * ancestors; giving back is for env itself too. FH_ENV_FREEZE: nothing of env is dispatched or allocated any more;
+ * FH_ENV_THAW (ancestors only) undoes it. FH_ENV_CALLER: entry arg (0-15) of env's doorbell list becomes the env named
+ * arg2 (0: nobody): its threads may ring env's. FH_ENV_CONSOLE (root only): env may read the console.
+ * FH_ENV_AUDIT (debug kernels): recompute every invariant of the ownership table; returns how many are broken.
+ *
+ *   EINVAL     unknown op, index or amount out of range, a doorbell name without serial
+ *   ESRCH      no such env
+ *   EPERM      no authority over env; root's own quota or freezing
+ *   EDQUOT     that much quota isn't free to move
+ *   ECANCELED  quota for a dead env
+ */
+/*
+ * thread_write(t, off) -> 0
+ *
+ * Set parts of a thread from the struct fh_thread_args at byte off of the caller's batch frame: registers, FS and GS
+ * base, root and upcall root, upcall and batch frames (pinned: they can't be freed until replaced), keeper, native range.
+ * t: a thread's name; 0: the caller, whose registers can't be set, and whose new root is loaded at once. Another thread
+ * must be STOPPED or FAULTED.
+ *
+ *   EINVAL  no batch frame, misaligned, unknown field, rip or a base that is no user address, a running thread's root 0
+ *   ESRCH   no such thread
+ *   EPERM   no authority over it, or a frame of another owner than the thread's
+ *   EBUSY   it runs or is ready; a frame of another type; a root changed in an upcall on the upcall root
+ *   ENOSPC  a frame has as many references as can be counted
+ */
+/*
+ * cpu_slice(cpu, slot, t) -> 0
+ *
+ * Put the thread named t (0: nobody) into a slot (0-255) of the CPU's vector of slices; cpu: the pfn of a CPU frame
+ * (info.cpu_pfn). For the owner of the CPU frame and its ancestors; and for whoever has authority over the thread now
+ * in the slot. The timer walks the vector; a slot whose thread can't run is skipped.
+ *
+ *   EINVAL  no such CPU or slot
+ *   ESRCH   no such thread
+ *   EPERM   the slot is empty or a stranger's, or t is
+ *   EBUSY   another CPU has just changed the slot
+ *   ENOSPC  the thread is referenced too often
+ */
+/*
+ * console_write(off, n) -> bytes taken
+ *
+ * Queue n bytes from byte off of the batch frame for COM1 and the screen; never waits. At most 256 are taken in a call,
+ * fewer (down to 0) when the queue is full: yield and call again. off is a multiple of 8.
+ *
+ *   EINVAL  no batch frame, or the range is misaligned or leaves it
+ */
+/*
+ * console_read(off, n, bits) -> bytes read
+ *
+ * Up to n (at most 256) bytes of input into the batch frame at byte off. Never waits. bits, if not 0, are rung on the
+ * calling thread when there is input (at once, if some is left). Ctrl-P never arrives: the kernel prints its state.
+ *
+ *   EINVAL  no batch frame, the range is misaligned or leaves it, or reserved bits
+ *   EPERM   neither root nor the env that root named
+ */
+/*
+ * machine_halt(code) -> never
+ *
+ * Power off: isa-debug-exit (QEMU exits with 2*(32+code)+1), Bochs' and QEMU's power-off ports, then halt. Root only.
+ *
+ *   EINVAL  code above 63
+ *   EPERM   not root
+ */
+
+/*
  * `syscall`: number in rax; arguments in rdi, rsi, rdx, r10; result in rax, >= 0 or -errno; a second result in rdx
  * where the call says so. rcx and r11 are clobbered, all else is kept (the Linux convention).
  *
  * The one list: X(number, name, number of arguments, argument names). tools/abidoc makes docs/abi.md from it and from
- * the comment above each entry. Calls 0 and 1 need the whole context saved; the others return by the short path.
+ * the comments above. Calls 0 and 1 need the whole context saved; the others return by the short path.
  */
 #define FH_SYSCALLS(X)                                                                                                 \
 	X(0, thread_switch, 4, "to, give, mask, deadline")                                                             \

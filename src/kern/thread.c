@@ -145,8 +145,9 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 		if (self) /* onto the new root before the old one's reference goes */
 			enter_root(t, a->root);
 		repin(&t->root, a->root);
-		t->loaded = a->root;
 	}
+	if (!self && (a->fields & (FH_SET_ROOT | FH_SET_UPCALL_ROOT)))
+		t->loaded = t->root; /* out of an upcall on another root: the old one may be gone */
 	if (a->fields & FH_SET_UPCALL) {
 		repin(&t->upcall, a->upcall);
 		struct fh_upcall *u = upcall_of(t);
@@ -322,7 +323,9 @@ struct fh_regs *thread_switch(struct fh_regs *regs, uint64_t to, uint64_t give, 
 	}
 	t->wait = mask;
 	t->deadline = deadline ? deadline : ~0ul;
+	ref_hold(cpu->thread_pfn);
 	leave(FH_SLEEPING); /* the context is saved: whoever rings now finds a sleeper */
 	thread_ring(cpu->thread_pfn, 0); /* and bits that came before are looked at again */
+	ref_put(cpu->thread_pfn);
 	return switch_to(to);
 }

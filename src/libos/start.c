@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * start.c - from the first instruction to main, and exit.
+ *
+ * Until start_c has prepared the upcall frame a page fault would stop the program: everything touched so far is mapped
+ * by whoever started us (the kernel for root, child.c for others), and the stack has a few pages.
+ */
+#include "start.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "console.h"
+#include "env.h"
+#include "machine.h"
+#include "meta.h"
+#include "mm.h"
+#include "spacewalk.h"
+#include "startup.h"
+#include "syscall.h"
+#include "upcall.h"
+
+const struct fh_info *info;
+const char *program_name = "?";
+
+extern const char __image_start[], __rodata_start[], __data_start[], __image_end[]; /* user.ld */
+
+_Noreturn void start_c(const struct fh_info *in, uint64_t *stack);
+
+/* The first thread's own struct: name, frames, FS base. */
+static void thread_init(void)
+{
+	struct fh_upcall *upcall = (struct fh_upcall *)info->upcall_va;
+	uint64_t offset, size;
+
+	thread_main.tls[0] = (uint64_t)&thread_main;
+	thread_main.space = &space_main;
+	thread_main.place = THREADS_VA;
+	thread_main.upcall = upcall;
+	thread_main.batch = (struct fh_op *)info->batch_va;
+	thread_main.name = upcall->thread;
+	upcall->libos[UPCALL_LIBOS_THREAD] = (uint64_t)&thread_main;
+	upcall->libos[UPCALL_LIBOS_ROOT] = space_main.root;
+	struct fh_thread_args *a = batch_area(&offset, &size);
+	*a = (struct fh_thread_args){
+	    .fields = FH_SET_BASES, .fs_base = (uint64_t)&thread_main, .gs_base = (uint64_t)upcall};
+	sys_thread_write(0, offset);
+}
+
+void startup_views(void)
+{
+	struct space *s = &space_main;
+	pfn_t thread = fh_name_pfn(thread_main.name);
+
+	scratch_init();
+	space_map(s, THREADS_VA + THREAD_VIEW, thread, 1, RIGHT_R);
+	space_map(s, THREADS_VA + THREAD_ENV, env_self(), 1, RIGHT_R);
+	thread_main.view = (const volatile struct fh_thread *)(THREADS_VA + THREAD_VIEW);
+	for (unsigned i = 0; i < info->ncpus; i++)
+		space_map(s, CPUS_VA + i * FH_PAGE, info->cpu_pfn[i], 1, RIGHT_R);
+}
+
+static void add(va_t base, va_t end, unsigned rights, unsigned fork, const char *name)
+{
+	struct region r = {.base = base, .end = end, .rights = (uint8_t)rights, .fork = (uint8_t)fork, .name = name};
+
+	r.fault = fork == REGION_SKIP ? fault_guard : fault_zero;
+	if (base < end && region_add(&space_main, &r) < 0)
+		panic("start: no room for %s", name);
+}
+
+static void add_stack(void)
+{
+	va_t base = STACK_TOP;
+
+	while (base > STACK_LIMIT + FH_PAGE && space_get(&space_main, base - FH_PAGE) & FH_P)
+		base -= FH_PAGE;
+	struct region r = {
+	    .lo = STACK_LIMIT,
+	    .hi = STACK_TOP,
+	    .base = base,
+	    .end = STACK_TOP,
+	    .rights = RIGHT_R | RIGHT_W,
+	    .grow = REGION_GROW_DOWN,
+	    .fault = fault_zero,
+	    .name = "[stack]",
+	};
+	region_add(&space_main, &r);
+}
+
+/* The regions that are there before main. */
+static void regions_init(void)
+{
+	va_t text = (va_t)__image_start, rodata = (va_t)__rodata_start, data = (va_t)__data_start, end = (va_t)__image_end;
+	uint64_t table = page_up(info->nframes * sizeof(struct fh_frame));
+
+	add(text, rodata, RIGHT_R | RIGHT_X, REGION_SHARE, "[text]");
+	add(rodata, data, RIGHT_R, REGION_SHARE, "[rodata]");
+	add(data, end, RIGHT_R | RIGHT_W, REGION_COPY, "[data]");
+	heap_init(end);
+	add(info->info_va, info->upcall_va + FH_PAGE, RIGHT_R | RIGHT_W, REGION_SKIP, "[info]");
+	add_stack();
+	add(META_VA, CPUS_VA + PLAN_GIB, RIGHT_R | RIGHT_W, REGION_SKIP, "[kit]");
+	add(TABLE_VA, TABLE_VA + table, RIGHT_R, REGION_SKIP, "[table]");
+	add(WINDOW_VA, FH_KERNEL_BASE, RIGHT_R, REGION_SKIP, "[window]");
+	if (space_get(&space_main, BOOTFS_VA) & FH_P)
+		startup_bootfs();
+}
+
+/* root's arguments: the first module's command line, cut at blanks. */
+static int split(const char *command, char **argv, int max)
+{
+	static char copy[256];
+	int argc = 0;
+
+	strncpy(copy, command, sizeof(copy) - 1);
+	for (char *p = strtok(copy, " "); p && argc < max; p = strtok(NULL, " "))
+		argv[argc++] = p;
+	argv[argc] = NULL;
+	return argc;
+}
+
+const char *startup_name(const char *path, char *buffer, size_t n)
+{
+	size_t from = 0, len = strcspn(path, " ");
+
+	for (size_t i = 0; i < len; i++)
+		if (path[i] == '/')
+			from = i + 1;
+	len -= from;
+	if (len > 4 && memcmp(path + from + len - 4, ".elf", 4) == 0)
+		len -= 4;
+	if (len > n - 1)
+		len = n - 1;
+	memcpy(buffer, path + from, len);
+	buffer[len] = '\0';
+	return buffer;
+}
+
+_Noreturn void start_c(const struct fh_info *in, uint64_t *stack)
+{
+	static char *root_argv[32];
+	static char name[32];
+
+	info = in;
+	space_main.root = fh_pte_pfn(*window_slot(WINDOW_VA, 4));
+	space_main.frames = &frames_first;
+	thread_init();
+	thread_reset();
+	frames_init(in);
+	upcall_prepare(thread_main.upcall, in->upcall_va, THREADS_VA + THREAD_PLACE);
+	if (in->version != FH_VERSION || in->table_va != TABLE_VA || in->window_va != WINDOW_VA || in->stack_hi != STACK_TOP)
+		panic("start: made for another kernel (version %u)", FH_VERSION);
+	if (space_fill(&space_main, THREADS_VA + THREAD_STACKS, (THREAD_PLACE - THREAD_STACKS) / FH_PAGE, RIGHT_R | RIGHT_W))
+		panic("start: no frames");
+	startup_views();
+	/* A table for the copy page of copy-on-write is there: it shares the level-1 table of the handler stacks. */
+	regions_init();
+
+	int argc = (int)stack[0];
+	char **argv = (char **)(stack + 1);
+	if (argc == 0 && info->nmodules > 0) {
+		argv = root_argv;
+		argc = split(info->strings + info->module[0].command, argv, 31);
+	}
+	if (argc > 0)
+		program_name = startup_name(argv[0], name, sizeof(name));
+	exit(main(argc, argv));
+}
+
+_Noreturn void exit(int status)
+{
+	uint64_t code = (uint64_t)status & 255;
+
+	if (env_self() == fh_name_pfn(info->root_env))
+		sys_machine_halt(code > FH_HALT_MAX ? FH_HALT_MAX : code);
+	if (thread_self() != &thread_main)
+		sys_thread_ctl(thread_main.name, FH_THREAD_STOP, code);
+	for (;;)
+		sys_thread_ctl(0, FH_THREAD_STOP, code);
+}
+
+_Noreturn void panic(const char *format, ...)
+{
+	va_list args;
+
+	printf("%s: ", program_name);
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	puts("");
+	exit(134); /* as after abort(): 128 + SIGABRT */
+}
+
+/* What musl's assert() calls. */
+_Noreturn void __assert_fail(const char *text, const char *file, int line, const char *function);
+
+_Noreturn void __assert_fail(const char *text, const char *file, int line, const char *function)
+{
+	panic("%s:%d: %s: assertion failed: %s", file, line, function, text);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* startup.h - between start.c, module.c and fork.c. */
+#pragma once
+
+#include <stddef.h>
+
+/* Map what the running env may read of itself: THREAD, ENV, CPU frames. Also for a fork's child, whose are others. */
+void startup_views(void);
+/* Add the region of the modules, which are mapped. */
+void startup_bootfs(void);
+/* First word of path without directory and ".elf", into buffer; returns buffer. */
+const char *startup_name(const char *path, char *buffer, size_t n);
