@@ -5,7 +5,7 @@
 #ifdef DEBUG
 #include "epoch.h"
 #include "frame.h"
-#include "pt.h"
+#include "pte.h"
 
 struct audit_count *audit_counts;
 static long violations;

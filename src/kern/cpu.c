@@ -4,7 +4,7 @@
 #include "console.h"
 #include "cpu.h"
 #include "lapic.h"
-#include "pt.h"
+#include "pte.h"
 
 #define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_SYSENTER_CS 0x174

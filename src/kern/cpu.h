@@ -35,11 +35,14 @@ struct cpu {
 static inline struct cpu *cpu_at(unsigned id) { return (void *)(PERCPU_BASE + id * PERCPU_SIZE + PERCPU_CPU); }
 static inline struct cpu *this_cpu(void) { return cpu_at(mach_cpu()); }
 
+/* One field of this CPU's struct, by one instruction. */
+#define cpu_field(f) ((__typeof__(((struct cpu *)0)->f))percpu_load(offsetof(struct cpu, f)))
+
 /* What the system-call entry pushed, just below stack_top. */
 struct syscall_frame { uint64_t rdi, rsi, rdx, r10, r8, r9, rflags, rip, rsp; };
 static inline struct syscall_frame *syscall_frame(void)
 {
-	return (struct syscall_frame *)(this_cpu()->stack_top - sizeof(struct syscall_frame));
+	return (struct syscall_frame *)(cpu_field(stack_top) - sizeof(struct syscall_frame));
 }
 
 extern struct fh_info *info;

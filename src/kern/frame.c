@@ -3,12 +3,14 @@
  *
  * A frame leaves FREE, or changes between DATA and another type, only through BUSY: claimed at refs == 0, quiet on
  * every CPU (epoch.c), filled, committed. Each step is one LOCKed instruction or stores to a claimed record, so the
- * invariants of DESIGN 2 hold between any two. Locks: none here but the table locks that this file provides.
+ * invariants of DESIGN 2 hold between any two. Locks: none.
  */
 #include "frame.h"
 #include "epoch.h"
 
+#ifndef FRAME_TABLE
 struct fh_frame *table;
+#endif
 uint64_t nframes;
 
 /* ---- Authority and names ---- */
@@ -175,40 +177,6 @@ void scrub(pfn_t f, pfn_t env, bool keep)
 {
 	if (!keep || record(f)->tenant != env_name(env))
 		frame_zero(f);
-}
-
-/* ---- Table locks: a ticket in the stamp word, then the lock bit in the state word ---- */
-
-static uint8_t *ticket_next(pfn_t t) { return (uint8_t *)&record(t)->stamp + 6; }
-static uint8_t *ticket_serving(pfn_t t) { return (uint8_t *)&record(t)->stamp + 7; }
-
-static void ticket_pass(pfn_t t)
-{
-	uint8_t *serving = ticket_serving(t);
-	atomic_set(serving, (uint8_t)(*serving + 1));
-}
-
-long table_lock(pfn_t t, unsigned type, pfn_t owner)
-{
-	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1);
-	while (atomic_get(ticket_serving(t)) != mine)
-		mach_pause();
-	uint64_t *state = &record(t)->state, old = atomic_get(state);
-	do {
-		if (fh_type(old) != type || !same(owner_of(old), owner)) {
-			ticket_pass(t);
-			return REFUSE(EBUSY, "the table is being claimed, or has changed type or owner");
-		}
-		DEBUG_ASSERT(!(old & FH_STATE_LOCK), "the ticket holder finds the lock free");
-	} while (!atomic_cas(state, &old, old | FH_STATE_LOCK));
-	return 0;
-}
-
-void table_unlock(pfn_t t)
-{
-	DEBUG_ASSERT(state_of(t) & FH_STATE_LOCK, "unlocked by its holder");
-	atomic_minus(&record(t)->state, FH_STATE_LOCK);
-	ticket_pass(t);
 }
 
 /* ---- System calls ---- */

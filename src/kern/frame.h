@@ -11,7 +11,11 @@
 #include "types.h"
 #include <mach.h>
 
+#ifdef FRAME_TABLE /* the kernel: a constant address */
+static struct fh_frame *const table = FRAME_TABLE;
+#else
 extern struct fh_frame *table;
+#endif
 extern uint64_t nframes;
 
 static inline struct fh_frame *record(pfn_t f) { return &table[f.n]; }
@@ -70,9 +74,39 @@ void commit_free(pfn_t f, pfn_t owner);
 /* Zero a frame just claimed from FREE, unless `keep` and env was its last owner. */
 void scrub(pfn_t f, pfn_t env, bool keep);
 
-/* Lock a table if it is still of this type and owner. 0 or -EBUSY. */
-long table_lock(pfn_t t, unsigned type, pfn_t owner);
-void table_unlock(pfn_t t);
+/* ---- Table locks: a ticket in the stamp word, then the lock bit in the state word ---- */
+
+static inline uint8_t *ticket_next(pfn_t t) { return (uint8_t *)&record(t)->stamp + 6; }
+static inline uint8_t *ticket_serving(pfn_t t) { return (uint8_t *)&record(t)->stamp + 7; }
+static inline void ticket_pass(pfn_t t)
+{
+	uint8_t *serving = ticket_serving(t);
+	atomic_set(serving, (uint8_t)(*serving + 1));
+}
+
+/* Lock a table if it still has the type and owner that `state` shows. 0 or -EBUSY. */
+static inline long table_lock(pfn_t t, uint64_t state)
+{
+	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1);
+	while (atomic_get(ticket_serving(t)) != mine)
+		mach_pause();
+	uint64_t old = state;
+	while (!atomic_cas(&record(t)->state, &old, old | FH_STATE_LOCK)) {
+		DEBUG_ASSERT(!(old & FH_STATE_LOCK), "the ticket holder finds the lock free");
+		if (fh_type(old) != fh_type(state) || fh_owner(old) != fh_owner(state)) {
+			ticket_pass(t);
+			return REFUSE(EBUSY, "the table is being claimed, or has changed type or owner");
+		}
+	}
+	return 0;
+}
+
+static inline void table_unlock(pfn_t t)
+{
+	DEBUG_ASSERT(state_of(t) & FH_STATE_LOCK, "unlocked by its holder");
+	atomic_minus(&record(t)->state, FH_STATE_LOCK);
+	ticket_pass(t);
+}
 
 #define ROUND 64u /* frames or slots handled between interrupt checks */
 

@@ -212,7 +212,6 @@ void memory_init(void)
 	kernel_root = pfn((uint64_t)boot_pml4 / PAGE);
 	write_cr4(read_cr4() & ~(1ul << 7)); /* PGE off and on (cpu_init): nothing global survives */
 	mach_load_root(kernel_root);
-	table = (struct fh_frame *)TABLE_BASE;
 	for (unsigned c = 0; c < ncpus; c++)
 		epoch_cpu[c] = (struct epoch_cpu){.root = kernel_root, .budget = FLUSH_BUDGET};
 }

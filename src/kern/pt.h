@@ -5,9 +5,6 @@
 #include "types.h"
 #include <mach.h>
 
-extern uint64_t phys_mask;   /* physical address bits of an entry, up to the CPU's width */
-extern bool large_exec;      /* 2 MiB entries may lack NX */
-
 /*
  * Carry out one round of an operation: up to ROUND slots, or one 2 MiB entry. The caller's copy `op` is advanced:
  * count down, index and pfn up; when count is 0 the operation is done, and its entry and status are the results.

@@ -13,15 +13,12 @@
 #define ARGS uint64_t a, uint64_t b, uint64_t c, uint64_t d
 #define UNUSED (void)a, (void)b, (void)c, (void)d
 
-static pfn_t me(void) { return this_cpu()->env; }
-
-/* The second result, in the caller's rdx. */
-static void second(uint64_t v) { syscall_frame()->rdx = v; }
+static pfn_t me(void) { return pfn(cpu_field(env.n)); }
 
 /* [off, off + bytes) of the batch frame, or NULL. */
 static void *batch(uint64_t off, uint64_t bytes)
 {
-	char *frame = batch_of(this_cpu()->thread);
+	char *frame = batch_of(cpu_field(thread));
 	return frame && off <= PAGE && bytes <= PAGE - off && off % 8 == 0 ? frame + off : NULL;
 }
 #define NO_BATCH REFUSE(EINVAL, "no batch frame, or the range is misaligned or leaves it")
@@ -33,20 +30,16 @@ static long sys_frame_retype(ARGS) { UNUSED; return frame_retype(me(), a, b); }
 static long sys_pt_set(ARGS)
 {
 	UNUSED;
-	pte_t old;
-	long r = pt_set(me(), a, b, c, &old);
-	second(old);
-	return r;
+	return pt_set(me(), a, b, c, &syscall_frame()->rdx); /* the old entry: the caller's rdx */
 }
 
 static long sys_pt_update(ARGS)
 {
 	UNUSED;
-	uint64_t done = 0;
+	uint64_t *done = &syscall_frame()->rdx;
 	struct fh_op *ops = b <= FH_BATCH_OPS && a % sizeof *ops == 0 ? batch(a, b * sizeof *ops) : NULL;
-	long r = ops ? pt_update(me(), ops, b, &done) : NO_BATCH;
-	second(done);
-	return r;
+	*done = 0;
+	return ops ? pt_update(me(), ops, b, done) : NO_BATCH;
 }
 
 #define FLUSH_RANGE_MAX 32
@@ -54,9 +47,9 @@ static long sys_pt_update(ARGS)
 /* A range of user pages, or all; on this CPU, or on all that run the root's owner. */
 static long sys_tlb_flush(ARGS)
 {
-	pfn_t root = pfn(a ? a : this_cpu()->thread->loaded);
 	if (b == FH_TLB_NONE)
 		return 0;
+	pfn_t root = pfn(a ? a : this_cpu()->thread->loaded);
 	if (b > FH_TLB_ALL || root.n >= nframes || fh_type(state_of(root)) != FH_PT4)
 		return REFUSE(EINVAL, "unknown mode, or no root");
 	if (!authority(me(), owner_of(state_of(root))))

@@ -11,7 +11,6 @@
 
 #include "env.h"
 #include "machine.h"
-#include "meta.h"
 #include "spacewalk.h"
 #include "syscall.h"
 #include "thread.h"
@@ -53,61 +52,8 @@ int fault_unshare(struct space *s, va_t va, pte_t old, unsigned rights)
 	batch_add(&b, FH_OP_CLEAR, space_flush(), copies, pt_index(copy, 1), 1, 0);
 	r = batch_end(&b);
 	if (b.kept)
-		orphan_note(fh_pte_pfn(old));
+		orphan_note(fh_pte_pfn(old), 0);
 	return r;
-}
-
-/*
- * Orphans: frames of ours that we no longer map while a forked child still does. The child may not free them, so they
- * are remembered here and freed once nothing refers to them (after reaping, say).
- */
-static struct {
-	struct lock lock;
-	pfn_t *pfn; /* kit memory */
-	size_t n, capacity;
-} orphans;
-
-void orphan_note(pfn_t pfn)
-{
-	uint64_t state = frame_record(pfn)->state;
-
-	if (fh_type(state) != FH_DATA || fh_owner(state) != env_self() || !fh_refs(state))
-		return;
-	lock_take(&orphans.lock);
-	if (orphans.n == orphans.capacity) {
-		size_t capacity = orphans.capacity ? 2 * orphans.capacity : 512;
-		pfn_t *more = meta_alloc(capacity * sizeof(pfn_t));
-		if (!more) {
-			lock_give(&orphans.lock);
-			return; /* it stays ours, and is freed with the env */
-		}
-		if (orphans.pfn) {
-			memcpy(more, orphans.pfn, orphans.n * sizeof(pfn_t));
-			meta_free(orphans.pfn, orphans.capacity * sizeof(pfn_t));
-		}
-		orphans.pfn = more;
-		orphans.capacity = capacity;
-	}
-	orphans.pfn[orphans.n++] = pfn;
-	lock_give(&orphans.lock);
-}
-
-void orphan_collect(void)
-{
-	size_t kept = 0;
-
-	if (!orphans.n)
-		return;
-	lock_take(&orphans.lock);
-	for (size_t i = 0; i < orphans.n; i++) {
-		uint64_t state = frame_record(orphans.pfn[i])->state;
-		if (fh_type(state) != FH_DATA || fh_owner(state) != env_self())
-			continue; /* freed by whoever let go last */
-		if (fh_refs(state) || frame_put(orphans.pfn[i], 1) < 0)
-			orphans.pfn[kept++] = orphans.pfn[i];
-	}
-	orphans.n = kept;
-	lock_give(&orphans.lock);
 }
 
 /* ---- Demand zero ---- */

@@ -9,11 +9,12 @@
 #include <errno.h>
 
 #include "env.h"
+#include "spacewalk.h"
 #include "start.h"
 #include "sync.h"
 #include "syscall.h"
 
-#define TRIES 100000u /* lost races in a row before a caller is told that there is no frame */
+#define TRIES 10000u /* lost races in a row before a caller is told that there is no frame */
 
 const volatile struct fh_frame *frame_record(pfn_t pfn)
 {
@@ -210,8 +211,10 @@ pfn_t frame_get(struct frames *f, size_t n, size_t align, pfn_t env, uint64_t fl
 		if (!p)
 			return 0;
 		int r = claim_run(p, n, env, flags);
-		if (r == 0)
+		if (r == 0) {
+			orphan_forget(p, n);
 			return p;
+		}
 		if (r != -EBUSY) /* quota, frozen, no such env: another frame does not help */
 			return 0;
 	}

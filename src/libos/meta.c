@@ -7,7 +7,6 @@
 
 #include <string.h>
 
-#include "machine.h"
 #include "space.h"
 #include "sync.h"
 
@@ -57,7 +56,6 @@ void *meta_alloc(size_t n)
 {
 	unsigned order = order_of(n);
 
-	cpu_touch_stack(2 * FH_PAGE);
 	lock_take(&meta.lock);
 	if (!meta.freed[order])
 		refill(order);

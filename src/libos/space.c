@@ -18,14 +18,7 @@
 
 struct space space_main;
 
-#define LOCK_STACK (2 * FH_PAGE) /* stack that code under a space's lock may need */
-
-void space_lock(struct space *s)
-{
-	cpu_touch_stack(LOCK_STACK);
-	lock_take(&s->lock);
-}
-
+void space_lock(struct space *s) { lock_take(&s->lock); }
 void space_unlock(struct space *s) { lock_give(&s->lock); }
 
 uint64_t space_flush(void) { return thread_count() > 1 ? FH_FLUSH_ALL : FH_FLUSH_LOCAL; }
@@ -207,7 +200,7 @@ static void drop_run(struct space *s, struct batch *b, pfn_t table, const volati
 {
 	if (s->shared && !keep)
 		for (unsigned k = i; k < j; k++)
-			orphan_note(fh_pte_pfn(slot[k]));
+			orphan_note(fh_pte_pfn(slot[k]), 1);
 	batch_add(b, keep ? FH_OP_CLEAR : FH_OP_UNMAP_FREE, space_flush(), table, index + i, j - i, 0);
 }
 

@@ -49,7 +49,7 @@ extern struct space space_main; /* the space this program started in */
 /* The space the running thread is in. */
 struct space *space_current(void);
 
-/* Lock s: upcalls masked, top of the stack touched first (a fault under the lock would wait for itself). */
+/* Lock s: regions and decisions. See lock_take. */
 void space_lock(struct space *);
 void space_unlock(struct space *);
 

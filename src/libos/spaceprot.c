@@ -72,6 +72,7 @@ static void protect_chunk(struct space *s, struct batch *b, va_t at, unsigned co
 			/* Parked, the frame has no reference from here: it must be ours alone, or it would be freed. */
 			if (s->shared && !sole(s, fh_pte_pfn(old)) && !b->error)
 				b->error = fault_unshare(s, at + i * FH_PAGE, old, RIGHT_R);
+			orphan_forget(fh_pte_pfn(slot[i]), 1);
 			batch_add(b, FH_OP_CLEAR, space_flush(), table, index + i, 1, pte_park(fh_pte_pfn(slot[i])));
 		} else if (pte_parked(old) && rights) {
 			batch_add(b, FH_OP_SET, 0, table, index + i, 1, pte_make(pte_parked(old), rights));
@@ -151,7 +152,6 @@ va_t scratch_get(size_t n)
 {
 	va_t va = 0;
 
-	cpu_touch_stack(FH_PAGE);
 	lock_take(&scratch.lock);
 	for (unsigned i = 0, run = 0; i < SCRATCH_PAGES && !va; i++) {
 		run = scratch_used(i) ? 0 : run + 1;
@@ -174,7 +174,6 @@ void scratch_put(va_t va, size_t n)
 		if (*window_slot(va + i * FH_PAGE, 1))
 			batch_add(&b, FH_OP_CLEAR, space_flush(), scratch.table, index + i, 1, 0);
 	batch_end(&b);
-	cpu_touch_stack(FH_PAGE);
 	lock_take(&scratch.lock);
 	scratch_mark(index, n);
 	lock_give(&scratch.lock);

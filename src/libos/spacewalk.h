@@ -38,8 +38,10 @@ static inline unsigned scratch_index(va_t va) { return pt_index(va, 1); }
 void scratch_init(void);
 
 /* Page frames left behind by unmapping that a forked child still refers to: ours to free when it lets go. */
-void orphan_note(pfn_t pfn);
-void orphan_collect(void);
+void orphan_note(pfn_t pfn, unsigned mine); /* remember it if more than `mine` references are left */
+void orphan_collect(void);                  /* free those that have none */
+void orphan_forget(pfn_t pfn, size_t n);    /* these are in use again, without references */
+void orphan_reset(void);                    /* in a fork's child: they are the parent's */
 
 /* Empty a table and all below it: leaves unmapped and freed where nothing else refers to them, tables freed. */
 int table_drain(pfn_t table, unsigned level);

@@ -25,6 +25,7 @@ const char *program_name = "?";
 
 extern const char __image_start[], __rodata_start[], __data_start[], __image_end[]; /* user.ld */
 
+int main(int argc, char **argv); /* the program's */
 _Noreturn void start_c(const struct fh_info *in, uint64_t *stack);
 
 /* The first thread's own struct: name, frames, FS base. */
@@ -159,7 +160,7 @@ _Noreturn void start_c(const struct fh_info *in, uint64_t *stack)
 
 	int argc = (int)stack[0];
 	char **argv = (char **)(stack + 1);
-	if (argc == 0 && info->nmodules > 0) {
+	if (env_self() == fh_name_pfn(info->root_env) && info->nmodules > 0) {
 		argv = root_argv;
 		argc = split(info->strings + info->module[0].command, argv, 31);
 	}
@@ -178,6 +179,11 @@ _Noreturn void exit(int status)
 		sys_thread_ctl(thread_main.name, FH_THREAD_STOP, code);
 	for (;;)
 		sys_thread_ctl(0, FH_THREAD_STOP, code);
+}
+
+uint64_t clock_seconds(void)
+{
+	return info->boot_time + (cpu_tsc() - info->boot_tsc) / 1000 / (info->tsc_khz ? info->tsc_khz : 1);
 }
 
 _Noreturn void panic(const char *format, ...)

@@ -11,7 +11,6 @@
 
 extern const struct fh_info *info; /* the info page */
 
-int main(int argc, char **argv);
 /* End the program: the first thread's status is the env's. root halts the machine. Low 8 bits of status. */
 _Noreturn void exit(int status);
 /* Print "program: message" and exit with status 134. */

@@ -22,12 +22,16 @@ struct waiter {
 	int woken;
 };
 
+#define LOCK_STACK (2 * FH_PAGE) /* stack that code holding a kit lock may need */
+
 static uint64_t self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
 
 void lock_take(struct lock *l)
 {
 	uint64_t me = self_name(), mask = upcalls_mask();
 
+	if (!upcall_depth()) /* handlers' stacks are always there */
+		cpu_touch_stack(LOCK_STACK);
 	for (;;) {
 		uint64_t holder = 0;
 		if (__atomic_compare_exchange_n(&l->holder, &holder, me, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))

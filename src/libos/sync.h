@@ -18,7 +18,9 @@ struct lock {
 	uint64_t holder; /* name of the thread, 0: free */
 	uint64_t mask;   /* the holder's doorbell mask before */
 };
-void lock_take(struct lock *); /* taking it twice is a bug: reported, exit */
+/* Touches the top of the stack first: a page fault there under the lock would wait for itself. Taking a lock twice is a
+ * bug: reported, and the end of the program. */
+void lock_take(struct lock *);
 void lock_give(struct lock *);
 
 struct waiter;

@@ -6,12 +6,18 @@
 #include "../types.h"
 #include "../layout.h"
 
+#define FRAME_TABLE ((struct fh_frame *)TABLE_BASE)
+
 static inline void *direct(pa_t p) { return (void *)(DIRECT_BASE + p.a); }
 static inline void *frame_address(pfn_t f) { return direct(pa_of(f)); }
 
 static inline void fill(void *at, uint64_t word, uint64_t words)
 {
 	__asm__ volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(word) : "memory");
+}
+static inline void copy_words(uint64_t *to, const uint64_t *from, uint64_t words)
+{
+	__asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(words) : : "memory");
 }
 static inline void frame_zero(pfn_t f) { fill(frame_address(f), 0, PAGE / 8); }
 /* Debug builds: what a use after free reads. Nobody may hold the frame as a page table. */
@@ -121,6 +127,14 @@ _Noreturn static inline void mach_stop(void)
 	for (;;)
 		__asm__ volatile("cli; hlt");
 }
+
+/* Eight bytes of the per-CPU area at a constant offset. */
+#define percpu_load(offset)                                                                                            \
+	({                                                                                                             \
+		uint64_t percpu_v;                                                                                     \
+		__asm__ volatile("movq %%gs:%c1, %0" : "=r"(percpu_v) : "i"(offset));                                  \
+		percpu_v;                                                                                              \
+	})
 
 /* This CPU's index: struct cpu begins with it (cpu.h). */
 static inline uint32_t mach_cpu(void)

@@ -1,0 +1,181 @@
+/*
+ * pte.c - page-table entries against the ownership table. Every slot that names a frame holds a reference on it (but
+ * TABLE and CPU frames, which never go away): taken before the entry is written, dropped after it is gone and stamped.
+ * Locks: none here; the caller holds the table whose slot it is about.
+ */
+#include "pte.h"
+#include "epoch.h"
+
+uint64_t phys_mask = FH_PFN_FIELD;
+bool large_exec;
+
+#define ENTRY_BITS (FH_P | FH_W | FH_U | FH_PWT | FH_PCD | FH_A | FH_D | FH_PS | FH_PFN_FIELD | FH_AVL | FH_NX)
+
+/* ---- Checks ---- */
+
+/* What an entry at this level would be, by its bits alone (invariant 7). */
+long entry_kind(const struct at *at, pte_t e)
+{
+	if (!(e & FH_P)) {
+		uint64_t f = (e & phys_mask) >> 12;
+		return f != 0 && f < nframes ? REFUSE(EINVAL, "a non-present word names a frame (L1TF)") : WORD;
+	}
+	if ((e & ~ENTRY_BITS) || !(e & FH_U))
+		return REFUSE(EINVAL, "a present entry has U=1, G=0 and no reserved bit");
+	if (fh_pte_pfn(e) >= nframes)
+		return REFUSE(EINVAL, "the entry names a frame beyond the table");
+	if (at->level == 1)
+		return LEAF;
+	if (e & (FH_PWT | FH_PCD))
+		return REFUSE(EINVAL, "cache bits are for 4 KiB entries of DEVICE frames");
+	if (e & FH_PS) {
+		if (at->level != 2 || fh_pte_pfn(e) % FH_LARGE_FRAMES != 0)
+			return REFUSE(EINVAL, "large pages are 2 MiB, aligned, in a PT2");
+		if (!(e & FH_NX) && !large_exec)
+			return REFUSE(EACCES, "this CPU may not execute large pages (iTLB multihit)");
+		return LARGE;
+	}
+	return at->level == 4 && fh_pte_pfn(e) == at->t.n ? SELF : LINK;
+}
+
+/* May a leaf e in a table of at->owner name frame f, whose record reads `state` (invariant 4)? */
+long leaf_allowed(const struct at *at, pte_t e, pfn_t f, uint64_t state)
+{
+	unsigned type = fh_type(state);
+	pfn_t owner = owner_of(state);
+	if (type == FH_DATA || type == FH_DEVICE) {
+		if (type == FH_DATA && at->level == 1 && (e & (FH_PWT | FH_PCD | FH_PAT)))
+			return REFUSE(EINVAL, "RAM is mapped write-back: cache bits are for DEVICE frames");
+		if (same(owner, at->me) && same(owner, at->owner))
+			return 0;
+		if (!authority(at->me, owner))
+			return REFUSE(EPERM, "no authority over the frame");
+		if (!env_within(owner, at->owner) && !env_within(at->owner, owner))
+			return REFUSE(EPERM, "the frame's owner and the table's aren't ancestor and descendant");
+		return 0;
+	}
+	if (type == FH_BUSY)
+		return REFUSE(EBUSY, "another CPU is changing the frame");
+	if (type == FH_FREE || type == FH_KERNEL)
+		return REFUSE(EPERM, "the frame is nobody's, or the kernel's");
+	if (e & FH_W)
+		return REFUSE(EACCES, "only DATA and DEVICE frames are mapped writable");
+	if (at->level == 1 && (e & (FH_PWT | FH_PCD | FH_PAT)))
+		return REFUSE(EINVAL, "RAM is mapped write-back: cache bits are for DEVICE frames");
+	if (!uncounted(type) && !same(f, at->owner) && !env_within(owner, at->owner))
+		return REFUSE(EPERM, "tables, THREADs and ENVs are shown to their owner and its ancestors");
+	return 0;
+}
+
+/* ---- References held by entries ---- */
+
+static void put_frames(pfn_t first, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++)
+		if (!uncounted(fh_type(state_of(pfn(first.n + i)))))
+			ref_put(pfn(first.n + i));
+}
+
+static long get_leaf(const struct at *at, pte_t e, enum kind kind)
+{
+	pfn_t first = entry_pfn(e);
+	uint64_t head = state_of(first);
+	unsigned type = fh_type(head);
+	if (kind == LARGE && type != FH_DATA && type != FH_TABLE)
+		return REFUSE(EACCES, "large pages map DATA or TABLE frames");
+	if (kind == LARGE && type == FH_TABLE && !(e & FH_NX))
+		return REFUSE(EACCES, "the table is not for execution");
+	long r = leaf_allowed(at, e, first, head);
+	for (uint64_t i = 0; r == 0 && i < span(kind); i++) {
+		pfn_t f = pfn(first.n + i);
+		if (!uncounted(type))
+			r = ref_get(f, type, owner_of(head));
+		else if (f.n >= nframes || fh_type(state_of(f)) != type)
+			r = REFUSE(EBUSY, "a large page maps frames of one type");
+		if (r < 0)
+			put_frames(first, i);
+	}
+	return r;
+}
+
+#define LINK_PARENT(t, i) ((uint64_t)(i) << 16 | (t).n << 32)
+#define LINK_PARENT_MASK (511ul << 16 | FH_PFN_MASK << 32)
+
+static long get_child(const struct at *at, pte_t e, unsigned index)
+{
+	pfn_t c = entry_pfn(e);
+	uint64_t state = state_of(c);
+	pfn_t owner = owner_of(state);
+	if (fh_type(state) != at->level + FH_PT1 - 2)
+		return REFUSE(EBUSY, "a link names a table one level down");
+	if (!same(owner, at->owner) && !authority(at->me, owner))
+		return REFUSE(EPERM, "no authority over the table to be linked");
+	long r = ref_get(c, fh_type(state), owner);
+	if (r < 0 || same(owner, at->owner))
+		return r;
+	uint64_t *link = &record(c)->link, old = atomic_get(link);
+	do {
+		if (old & LINK_PARENT_MASK) {
+			ref_put(c);
+			return REFUSE(EBUSY, "the table is linked by a foreign owner already");
+		}
+	} while (!atomic_cas(link, &old, old | LINK_PARENT(at->t, index)));
+	return 0;
+}
+
+/* References for the entry about to be written; the self-map and words need none. */
+long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index)
+{
+	if (kind == LEAF || kind == LARGE)
+		return get_leaf(at, e, kind);
+	if (kind == LINK)
+		return get_child(at, e, index);
+	if (kind == SELF && (e & RIGHTS) != FH_NX)
+		return REFUSE(EACCES, "the recursive window is read-only and NX");
+	return 0;
+}
+
+/* An entry lost rights: stamp what it names. */
+void stamp_entry(const struct at *at, pte_t old)
+{
+	enum kind k = kind_of(at, old);
+	for (uint64_t i = 0; i < span(k); i++)
+		if (k != SELF && !uncounted(fh_type(state_of(pfn(fh_pte_pfn(old) + i)))))
+			stamp_now(pfn(fh_pte_pfn(old) + i));
+}
+
+/* A child table is no longer linked from slot `index`: stamp, unlink, let go. */
+void drop_child(const struct at *at, pfn_t c, unsigned index)
+{
+	uint64_t here = LINK_PARENT(at->t, index);
+	stamp_now(c);
+	if ((atomic_get(&record(c)->link) & LINK_PARENT_MASK) == here)
+		atomic_minus(&record(c)->link, here);
+	ref_put(c);
+}
+
+/* An entry has left its slot. */
+void drop_entry(const struct at *at, pte_t old, unsigned index)
+{
+	enum kind k = kind_of(at, old);
+	if (k == LINK)
+		drop_child(at, entry_pfn(old), index);
+	else if (k == LEAF || k == LARGE) {
+		stamp_entry(at, old);
+		put_frames(entry_pfn(old), span(k));
+	}
+}
+
+/* Who may add W or X to an entry: whoever may map what it names, with that right. */
+long may_widen(const struct at *at, pte_t old, pte_t new)
+{
+	enum kind k = kind_of(at, old);
+	uint64_t state = state_of(entry_pfn(old));
+	if (k == SELF)
+		return REFUSE(EACCES, "the recursive window is read-only and NX");
+	if (k == LINK)
+		return authority(at->me, owner_of(state)) ? 0 : REFUSE(EPERM, "no authority over the linked table");
+	if (k == LARGE && !(new & FH_NX) && (!large_exec || fh_type(state) == FH_TABLE))
+		return REFUSE(EACCES, "this large page is not for execution");
+	return leaf_allowed(at, new, entry_pfn(old), state);
+}
