@@ -22,15 +22,6 @@ static void clock_advance(uint64_t from)
 	atomic_cas(&tlb_clock->clock, &from, from + 1); /* whoever loses found it advanced already */
 }
 
-static void stamp_max(pfn_t f, uint64_t s)
-{
-	uint64_t *word = &record(f)->stamp, old = atomic_get(word);
-	while ((old & FH_STAMP_MASK) < s && !atomic_cas(word, &old, (old & ~FH_STAMP_MASK) | s))
-		;
-}
-
-void stamp_now(pfn_t f) { stamp_max(f, clock_now()); }
-
 bool quiet(uint64_t stamp)
 {
 	for (unsigned c = 0; c < ncpus; c++)

@@ -5,8 +5,7 @@
  * The order of the steps in epoch.c is the protocol.
  */
 #pragma once
-#include "types.h"
-#include <mach.h>
+#include "frame.h"
 
 extern struct fh_clock *tlb_clock;
 extern unsigned ncpus;
@@ -25,8 +24,15 @@ extern pfn_t kernel_root;
 
 static inline uint64_t clock_now(void) { return atomic_get(&tlb_clock->clock); }
 
-/* Raise f's stamp to the clock. */
-void stamp_now(pfn_t f);
+/* Raise f's stamp to s; to the clock. */
+static inline void stamp_max(pfn_t f, uint64_t s)
+{
+	uint64_t *word = &record(f)->stamp, old = atomic_get(word);
+	while ((old & FH_STAMP_MASK) < s && !atomic_cas(word, &old, (old & ~FH_STAMP_MASK) | s))
+		;
+}
+static inline void stamp_now(pfn_t f) { stamp_max(f, clock_now()); }
+
 /* Can no CPU hold a translation from before `stamp`? */
 bool quiet(uint64_t stamp);
 /* Wait until quiet(stamp), forcing flushes if need be. 0, or -EAGAIN when the slice's flushes are spent. Holds no

@@ -134,12 +134,6 @@ void ref_drop(pfn_t f)
 
 /* ---- Claims ---- */
 
-bool claim_exact(pfn_t f, uint64_t state)
-{
-	/* The owner stays readable: authority walks pass through a claimed ENV. */
-	return atomic_cas(&record(f)->state, &state, make_state(FH_BUSY, owner_of(state), 0));
-}
-
 uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp)
 {
 	uint64_t got = 0;
@@ -155,28 +149,6 @@ void unclaim_run(pfn_t first, uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++)
 		atomic_set(&record(pfn(first.n + i))->state, (uint64_t)FH_FREE);
-}
-
-void commit(pfn_t f, unsigned type, pfn_t owner, uint64_t refs)
-{
-	DEBUG_ASSERT(fh_type(state_of(f)) == FH_BUSY, "only a claimed frame is committed");
-	record(f)->tenant = 0;
-	atomic_set(&record(f)->link, 0ul);
-	atomic_set(&record(f)->state, make_state(type, owner, refs));
-}
-
-void commit_free(pfn_t f, pfn_t owner)
-{
-	DEBUG_ASSERT(fh_type(state_of(f)) == FH_BUSY, "only a claimed frame is freed");
-	record(f)->tenant = env_name(owner);
-	atomic_set(&record(f)->link, 0ul);
-	atomic_set(&record(f)->state, (uint64_t)FH_FREE);
-}
-
-void scrub(pfn_t f, pfn_t env, bool keep)
-{
-	if (!keep || record(f)->tenant != env_name(env))
-		frame_zero(f);
 }
 
 /* ---- System calls ---- */
@@ -229,7 +201,7 @@ static long free_one(pfn_t me, pfn_t f)
 	if (!claim_exact(f, make_state(FH_DATA, owner, 0)))
 		return REFUSE(EBUSY, "another CPU is changing the frame");
 	frame_poison(f);
-	commit_free(f, owner);
+	commit_free(f, env_name(owner));
 	env_return(owner, 1);
 	return 0;
 }

@@ -62,17 +62,37 @@ static inline void ref_put(pfn_t f)
 void ref_drop(pfn_t f);
 
 /* {type, owner, refs, unlocked} -> BUSY. False if the record is anything else by now. */
-bool claim_exact(pfn_t f, uint64_t state);
+static inline bool claim_exact(pfn_t f, uint64_t state)
+{
+	/* The owner stays readable: authority walks pass through a claimed ENV. */
+	return atomic_cas(&record(f)->state, &state, make_state(FH_BUSY, owner_of(state), 0));
+}
 /* Claim FREE frames from `first` upward; stops at the first that is not FREE. Returns how many, and their newest
  * stamp. */
 uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp);
 void unclaim_run(pfn_t first, uint64_t n);
 /* BUSY -> {type, owner, refs}. The frame is filled before. */
-void commit(pfn_t f, unsigned type, pfn_t owner, uint64_t refs);
-/* A claimed frame becomes FREE; `owner` is remembered as its last owner. The quota is the caller's to return. */
-void commit_free(pfn_t f, pfn_t owner);
+static inline void commit(pfn_t f, unsigned type, pfn_t owner, uint64_t refs)
+{
+	DEBUG_ASSERT(fh_type(state_of(f)) == FH_BUSY, "only a claimed frame is committed");
+	record(f)->tenant = 0;
+	atomic_set(&record(f)->link, 0ul);
+	atomic_set(&record(f)->state, make_state(type, owner, refs));
+}
+/* A claimed frame becomes FREE; its last owner's name is remembered. The quota is the caller's to return. */
+static inline void commit_free(pfn_t f, uint64_t last_owner)
+{
+	DEBUG_ASSERT(fh_type(state_of(f)) == FH_BUSY, "only a claimed frame is freed");
+	record(f)->tenant = last_owner;
+	atomic_set(&record(f)->link, 0ul);
+	atomic_set(&record(f)->state, (uint64_t)FH_FREE);
+}
 /* Zero a frame just claimed from FREE, unless `keep` and env was its last owner. */
-void scrub(pfn_t f, pfn_t env, bool keep);
+static inline void scrub(pfn_t f, pfn_t env, bool keep)
+{
+	if (!keep || record(f)->tenant != env_name(env))
+		frame_zero(f);
+}
 
 /* ---- Table locks: a ticket in the stamp word, then the lock bit in the state word ---- */
 

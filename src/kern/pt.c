@@ -8,10 +8,14 @@
 #include "epoch.h"
 #include "pte.h"
 
-/* What a locked table has gained and lost, settled at unlock. */
-struct settle {
-	int64_t present; /* entries, but the self-map */
-	uint64_t freed;  /* frames of the table's owner that went back to FREE */
+/* What a run of slots came to. */
+struct done {
+	pte_t old;       /* the last old entry */
+	uint64_t seen;   /* A and D of all old entries */
+	bool kept;       /* something unmapped was not freed */
+	int64_t present; /* entries gained or lost, but the self-map: settled at unlock */
+	uint64_t freed;  /* frames of the table's owner that went back to FREE: likewise */
+	long error;      /* why the run stopped early */
 };
 
 /* Spare bits of word 0: what earlier rounds of the same operation saw. */
@@ -23,7 +27,7 @@ struct settle {
 static bool claims(unsigned op) { return op == FH_OP_CLAIM || op == FH_OP_LINK_NEW; }
 
 /* The checks that every operation needs. */
-static inline long decode(pfn_t me, uint64_t w, struct at *at)
+static inline long decode(pfn_t me, uint64_t w, unsigned count, struct at *at)
 {
 	at->me = me;
 	at->t = pfn(fh_what_table(w));
@@ -38,7 +42,7 @@ static inline long decode(pfn_t me, uint64_t w, struct at *at)
 		return REFUSE(EINVAL, "the operation names no page table");
 	if (!authority(me, at->owner))
 		return REFUSE(EPERM, "no authority over the table");
-	unsigned count = fh_what_count(w), limit = at->level == 4 ? FH_KERNEL_SLOT : 512;
+	unsigned limit = at->level == 4 ? FH_KERNEL_SLOT : 512;
 	if (at->index + count > limit || count == 0 || at->op >= FH_NOPS || (w & RESERVED) ||
 	    (w & FH_FLUSH_MASK) == FH_FLUSH_MASK)
 		return REFUSE(EINVAL, "count, index, opcode, flags or reserved bits out of range");
@@ -46,125 +50,161 @@ static inline long decode(pfn_t me, uint64_t w, struct at *at)
 }
 
 /* Exchange a slot's entry and keep the count of present ones (the self-map is not counted). */
-static inline pte_t replace(const struct at *at, struct settle *s, unsigned index, pte_t e)
+static inline pte_t replace(const struct at *at, struct done *d, unsigned index, pte_t e)
 {
 	pte_t old = atomic_swap(pte_at(at->t, index), e);
-	if ((old ^ e) & FH_P)
-		s->present += kind_of(at, old | e | FH_P) == SELF ? 0 : e & FH_P ? 1 : -1;
-	else if (old & FH_P)
-		s->present += (kind_of(at, e) != SELF) - (kind_of(at, old) != SELF);
+	enum kind was = kind_of(at, old), is = kind_of(at, e);
+	d->present += (is != WORD && is != SELF) - (was != WORD && was != SELF);
+	d->old = old;
+	d->seen |= old & (FH_A | FH_D);
 	return old;
 }
 
-static inline void settle(const struct at *at, const struct settle *s)
+static inline void settle(const struct at *at, const struct done *d)
 {
-	if (s->present)
-		atomic_plus(&record(at->t)->link, (uint64_t)s->present);
+	if (d->present)
+		atomic_plus(&record(at->t)->link, (uint64_t)d->present);
 	table_unlock(at->t);
-	if (s->freed)
-		env_return(at->owner, s->freed);
+	if (d->freed)
+		env_return(at->owner, d->freed);
 }
 
-/* ---- One slot of a locked table: FH_OP_DONE or FH_OP_KEPT and the old entry, or -errno ---- */
+/* ---- Runs: n slots of a locked table, from at->index on. Each returns how many it did; d->error says why no more ---- */
 
-static long set_slot(const struct at *at, struct settle *s, unsigned index, pte_t e, pte_t *old)
+static uint64_t run_set(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	long kind = entry_kind(at, e);
-	if (kind < 0)
-		return kind;
-	enum kind was = kind_of(at, atomic_get(pte_at(at->t, index)));
-	if ((kind == LARGE && was != WORD) || (was == LARGE && kind != WORD))
-		return REFUSE(EEXIST, "2 MiB entries go into and out of an empty slot: clear, flush, then set");
-	long r = get_entry(at, e, kind, index);
-	if (r < 0)
-		return r;
-	*old = replace(at, s, index, e);
-	drop_entry(at, *old, index);
-	return FH_OP_DONE;
-}
-
-static inline long protect_slot(const struct at *at, unsigned index, pte_t e, pte_t *seen)
-{
-	pte_t *slot = pte_at(at->t, index), old = atomic_get(slot), new;
-	do {
-		if (!(old & FH_P))
-			return REFUSE(ENOENT, "the slot holds no present entry");
-		pte_t rights = at->op == FH_OP_NARROW ? (old & e & FH_W) | ((old | e) & FH_NX) : e & RIGHTS;
-		new = (old & ~(RIGHTS | FH_AVL)) | rights | (e & FH_AVL);
-		if ((old ^ new) & (old ^ FH_W) & RIGHTS) { /* W gained or NX lost */
-			long r = may_widen(at, old, new);
-			if (r < 0)
-				return r;
+	uint64_t i = 0, step = (e & FH_P) ? span(kind_of(at, e)) << 12 : 0;
+	for (; i < n; i++, e += step) {
+		unsigned index = at->index + i;
+		long kind = d->error = entry_kind(at, e);
+		if (kind < 0)
+			return i;
+		enum kind was = kind_of(at, atomic_get(pte_at(at->t, index)));
+		if ((kind == LARGE && was != WORD) || (was == LARGE && kind != WORD)) {
+			d->error = REFUSE(EEXIST, "2 MiB entries go into and out of an empty slot: clear, flush, then set");
+			return i;
 		}
-	} while (!atomic_cas(slot, &old, new));
-	*seen = old;
-	if ((old ^ new) & (old ^ FH_NX) & RIGHTS) { /* W lost or NX gained */
-		if (at->level == 1 && !uncounted(fh_type(state_of(entry_pfn(old)))))
-			stamp_now(entry_pfn(old));
-		else
-			stamp_entry(at, old);
+		if ((d->error = get_entry(at, e, kind, index)) < 0)
+			return i;
+		drop_entry(at, replace(at, d, index, e), index);
 	}
-	return FH_OP_DONE;
+	return i;
 }
 
-static long harvest_slot(const struct at *at, unsigned index, pte_t *seen)
+static uint64_t run_clear(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	pte_t *slot = pte_at(at->t, index), old = atomic_get(slot);
-	while ((old & FH_P) && !atomic_cas(slot, &old, old & ~(FH_A | FH_D)))
-		;
-	*seen = old;
-	if ((old & FH_P) && (old & FH_D))
-		stamp_entry(at, old);
-	return FH_OP_DONE;
+	for (uint64_t i = 0; i < n; i++)
+		drop_entry(at, replace(at, d, at->index + i, e), at->index + i);
+	return n;
 }
 
-/* Drop the entry's reference to f; if it was the last, and f is the caller's, f is FREE. */
-static inline bool free_mapped(const struct at *at, struct settle *s, pfn_t f)
+/* PROTECT and NARROW. */
+static uint64_t run_protect(const struct at *at, uint64_t n, pte_t e, struct done *d)
+{
+	pte_t *slot = pte_at(at->t, at->index), avl = e & FH_AVL, old = 0, seen = 0;
+	bool narrow = at->op == FH_OP_NARROW;
+	uint64_t i = 0;
+	for (; i < n; i++, slot++) {
+		pte_t new;
+		old = atomic_get(slot);
+		do {
+			if (!(old & FH_P)) {
+				d->error = REFUSE(ENOENT, "the slot holds no present entry");
+				return i;
+			}
+			pte_t rights = narrow ? (old & e & FH_W) | ((old | e) & FH_NX) : e & RIGHTS;
+			new = (old & ~(RIGHTS | FH_AVL)) | rights | avl;
+			if (((old ^ new) & (old ^ FH_W) & RIGHTS) && (d->error = may_widen(at, old, new)) < 0)
+				return i; /* W gained or NX lost, and not allowed */
+		} while (!atomic_cas(slot, &old, new));
+		seen |= old;
+		d->old = old;
+		if ((old ^ new) & (old ^ FH_NX) & RIGHTS) { /* W lost or NX gained */
+			if (at->level == 1)
+				stamp_now(entry_pfn(old));
+			else
+				stamp_entry(at, old);
+		}
+	}
+	d->seen = seen & (FH_A | FH_D);
+	return i;
+}
+
+/* READ, and HARVEST, which clears A and D. */
+static uint64_t run_look(const struct at *at, uint64_t n, struct done *d)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		pte_t *slot = pte_at(at->t, at->index + i), old = atomic_get(slot);
+		if (at->op == FH_OP_HARVEST && (old & FH_P)) {
+			while (!atomic_cas(slot, &old, old & ~(FH_A | FH_D)))
+				;
+			if (old & FH_D)
+				stamp_entry(at, old);
+		}
+		d->old = old;
+		d->seen |= old & (FH_A | FH_D);
+	}
+	return n;
+}
+
+/* A leaf is gone: drop its reference to f; if that was the last, and f is the caller's, f becomes FREE. */
+static __attribute__((noinline)) void free_other(const struct at *at, pfn_t f, struct done *d)
 {
 	uint64_t state = state_of(f);
 	pfn_t owner = owner_of(state);
-	stamp_now(f);
 	if (state != make_state(FH_DATA, owner, 1) || !authority(at->me, owner) || !claim_exact(f, state)) {
 		if (!uncounted(fh_type(state)))
 			ref_put(f);
-		return false;
+		d->kept = true;
+		return;
 	}
 	frame_poison(f);
-	commit_free(f, owner);
-	if (same(owner, at->owner))
-		s->freed++;
-	else
-		env_return(owner, 1);
-	return true;
+	commit_free(f, env_name(owner));
+	env_return(owner, 1);
 }
 
-static long unmap_slot(const struct at *at, struct settle *s, unsigned index, pte_t e, pte_t *old)
+static uint64_t run_unmap(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	enum kind k = kind_of(at, atomic_get(pte_at(at->t, index)));
-	if (k == LINK || k == SELF)
-		return REFUSE(EINVAL, "the slot holds a link, not a leaf");
-	*old = replace(at, s, index, e);
-	bool kept = false;
-	for (uint64_t i = 0; k != WORD && i < span(k); i++)
-		kept |= !free_mapped(at, s, pfn(fh_pte_pfn(*old) + i));
-	return kept ? FH_OP_KEPT : FH_OP_DONE;
+	/* What nearly every record reads: DATA of the caller's own, with this one reference. */
+	uint64_t usual = make_state(FH_DATA, at->owner, 1), name = env_name(at->owner);
+	bool own = same(at->me, at->owner);
+	for (uint64_t i = 0; i < n; i++) {
+		enum kind k = kind_of(at, atomic_get(pte_at(at->t, at->index + i)));
+		if (k == LINK || k == SELF) {
+			d->error = REFUSE(EINVAL, "the slot holds a link, not a leaf");
+			return i;
+		}
+		uint64_t first = fh_pte_pfn(replace(at, d, at->index + i, e));
+		for (uint64_t j = 0; k != WORD && j < span(k); j++) {
+			pfn_t f = pfn(first + j);
+			stamp_now(f);
+			if (!own || !claim_exact(f, usual)) {
+				free_other(at, f, d);
+				continue;
+			}
+			frame_poison(f);
+			commit_free(f, name);
+			d->freed++;
+		}
+	}
+	return n;
 }
 
-static inline long slot_op(const struct at *at, struct settle *s, unsigned index, pte_t e, pte_t *old)
+/* Lock, run, settle. Slots done; 0 only with d->error. */
+static inline __attribute__((always_inline)) uint64_t run(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
+	if ((d->error = table_lock(at->t, at->state)) < 0)
+		return 0;
 	switch (at->op) {
 	case FH_OP_NARROW:
-	case FH_OP_PROTECT: return protect_slot(at, index, e, old);
-	case FH_OP_SET: return set_slot(at, s, index, e, old);
-	case FH_OP_UNMAP_FREE: return unmap_slot(at, s, index, e, old);
-	case FH_OP_HARVEST: return harvest_slot(at, index, old);
-	case FH_OP_CLEAR:
-		*old = replace(at, s, index, e);
-		drop_entry(at, *old, index);
-		return FH_OP_DONE;
+	case FH_OP_PROTECT: n = run_protect(at, n, e, d); break;
+	case FH_OP_UNMAP_FREE: n = run_unmap(at, n, e, d); break;
+	case FH_OP_SET: n = run_set(at, n, e, d); break;
+	case FH_OP_CLEAR: n = run_clear(at, n, e, d); break;
+	default: n = run_look(at, n, d);
 	}
-	*old = atomic_get(pte_at(at->t, index)); /* READ */
-	return FH_OP_DONE;
+	settle(at, d);
+	return n;
 }
 
 /* A cleared slot keeps a word of the libOS's: it must be one. */
@@ -190,7 +230,7 @@ static uint64_t empty_slots(const struct at *at, uint64_t n)
 /* Stages 4 and 5: the frames are BUSY, quiet and filled. */
 static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type)
 {
-	struct settle s = {0};
+	struct done d = {0};
 	long r = table_lock(at->t, at->state);
 	if (r < 0)
 		return r;
@@ -202,9 +242,9 @@ static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64
 		for (uint64_t k = 0; k < each; k++)
 			commit(pfn(fh_pte_pfn(e) + k), type, at->owner, 1);
 		atomic_set(pte_at(at->t, at->index + i), e); /* after the record: visible with its reference */
-		s.present++;
+		d.present++;
 	}
-	settle(at, &s);
+	settle(at, &d);
 	return r;
 }
 
@@ -265,35 +305,33 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep)
 	return r;
 }
 
-/* UNLINK_FREE, one slot: unlink under the lock, claim the child after it. */
-static long unlink_slot(const struct at *at, pte_t e, pte_t *old)
+/* UNLINK_FREE, one slot: unlink under the lock, claim the child after it. 1 or -errno. */
+static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 {
-	struct settle s = {0};
 	long r = table_lock(at->t, at->state);
 	if (r < 0)
 		return r;
-	*old = atomic_get(pte_at(at->t, at->index));
-	enum kind k = kind_of(at, *old);
+	pte_t old = d->old = atomic_get(pte_at(at->t, at->index));
+	enum kind k = kind_of(at, old);
 	if (k == LINK) {
-		replace(at, &s, at->index, e);
-		drop_child(at, entry_pfn(*old), at->index);
+		replace(at, d, at->index, e);
+		drop_child(at, entry_pfn(old), at->index);
 	}
-	settle(at, &s);
+	settle(at, d);
 	if (k == WORD)
-		return FH_OP_DONE;
+		return 1;
 	if (k != LINK)
 		return REFUSE(EINVAL, "the slot holds a leaf or the self-map, not a link");
-	pfn_t c = entry_pfn(*old), owner = owner_of(state_of(c));
+	pfn_t c = entry_pfn(old), owner = owner_of(state_of(c));
 	uint64_t idle = make_state(at->level + FH_PT1 - 2, owner, 0);
-	if (!authority(at->me, owner) || !claim_exact(c, idle))
-		return FH_OP_KEPT;
-	if (fh_count(atomic_get(&record(c)->link)) != 0) {
+	bool claimed = authority(at->me, owner) && claim_exact(c, idle);
+	d->kept = !claimed || fh_count(atomic_get(&record(c)->link)) != 0;
+	if (!d->kept) {
+		commit_free(c, env_name(owner));
+		env_return(owner, 1);
+	} else if (claimed)
 		atomic_set(&record(c)->state, idle);
-		return FH_OP_KEPT;
-	}
-	commit_free(c, owner);
-	env_return(owner, 1);
-	return FH_OP_DONE;
+	return 1;
 }
 
 /* ---- pt_set: one slot, in registers ---- */
@@ -310,24 +348,24 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 {
 	struct at at;
 	*old = 0;
-	long r = decode(me, what, &at);
-	if (r < 0 || (r = check_word(&at, entry)) < 0)
-		return r;
 	if (fh_what_count(what) != 1)
 		return REFUSE(EINVAL, "pt_set works on one slot; use pt_update for more");
-	if (!user_address(va))
+	long r = decode(me, what, 1, &at);
+	if (r < 0 || (r = check_word(&at, entry)) < 0)
+		return r;
+	if ((what & FH_FLUSH_LOCAL) && !user_address(va))
 		return REFUSE(EINVAL, "va is no user address");
+	struct done d = {0};
 	if (claims(at.op))
-		r = claim_slots(&at, entry, 1, what & FH_KEEP); /* one: FH_OP_DONE */
+		r = claim_slots(&at, entry, 1, what & FH_KEEP);
 	else if (at.op == FH_OP_UNLINK_FREE)
-		r = unlink_slot(&at, entry, old);
-	else if ((r = table_lock(at.t, at.state)) == 0) {
-		struct settle s = {0};
-		r = slot_op(&at, &s, at.index, entry, old);
-		settle(&at, &s);
-	}
+		r = unlink_slot(&at, entry, &d);
+	else if (run(&at, 1, entry, &d) == 0)
+		r = d.error;
 	if (r < 0)
 		return r;
+	*old = d.old;
+	r = d.kept ? FH_OP_KEPT : FH_OP_DONE;
 	if (what & FH_FLUSH_LOCAL)
 		flush_here(va);
 	else if (what & FH_FLUSH_ALL) {
@@ -339,59 +377,18 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 
 /* ---- pt_update: rounds of many slots ---- */
 
-/* Slot by slot under one lock. Returns slots done, or -errno when none was. */
-static long round_locked(const struct at *at, struct fh_op *op, uint64_t n, uint64_t *seen)
-{
-	struct settle s = {0};
-	pte_t old = 0, e = op->entry;
-	uint64_t i = 0, step = 0;
-	long r = table_lock(at->t, at->state);
-	if (r < 0)
-		return r;
-	if (at->op == FH_OP_SET && (e & FH_P))
-		step = span(kind_of(at, e)) << 12;
-	for (; i < n; i++, e += step) {
-		if ((r = slot_op(at, &s, at->index + i, e, &old)) < 0)
-			break;
-		*seen |= (old & FH_A ? SEEN_A : 0) | (old & FH_D ? SEEN_D : 0) | (r == FH_OP_KEPT ? SEEN_KEPT : 0);
-	}
-	settle(at, &s);
-	if (i == 0)
-		return r;
-	op->entry = i == fh_what_count(op->what) ? old : e;
-	return i;
-}
-
-static long round_unlink(const struct at *at, struct fh_op *op, uint64_t *seen)
-{
-	pte_t old;
-	long r = unlink_slot(at, op->entry, &old);
-	if (r < 0)
-		return r;
-	*seen |= r == FH_OP_KEPT ? SEEN_KEPT : 0;
-	if (fh_what_count(op->what) == 1)
-		op->entry = old;
-	return 1;
-}
-
-static long round_claim(const struct at *at, struct fh_op *op, uint64_t n)
-{
-	uint64_t step = span(kind_of(at, op->entry)) << 12;
-	long r = claim_slots(at, op->entry, n, op->what & FH_KEEP);
-	if (r > 0)
-		op->entry = r == (long)fh_what_count(op->what) ? 0 : op->entry + r * step;
-	return r;
-}
-
 /* `slots` more are done: advance in place; after the last one, results take the place of arguments. */
-static void advance(struct fh_op *op, uint64_t slots, uint64_t seen)
+static void advance(const struct at *at, struct fh_op *op, uint64_t slots, const struct done *d)
 {
-	uint64_t w = (op->what | seen) - (slots << 8);
+	uint64_t w = op->what | (d->seen & FH_A ? SEEN_A : 0) | (d->seen & FH_D ? SEEN_D : 0) | (d->kept ? SEEN_KEPT : 0);
+	w -= slots << 8;
 	if (fh_what_count(w)) {
+		bool moves = claims(at->op) || (at->op == FH_OP_SET && (op->entry & FH_P));
+		op->entry += moves ? slots * span(kind_of(at, op->entry)) << 12 : 0;
 		op->what = w + (slots << 18);
 		return;
 	}
-	op->entry |= (w & SEEN_A ? FH_A : 0) | (w & SEEN_D ? FH_D : 0);
+	op->entry = d->old | (w & SEEN_A ? FH_A : 0) | (w & SEEN_D ? FH_D : 0);
 	w |= (uint64_t)(w & SEEN_KEPT ? FH_OP_KEPT : FH_OP_DONE) << 59;
 	op->what = w & ~(SEEN_A | SEEN_D | SEEN_KEPT);
 }
@@ -399,20 +396,24 @@ static void advance(struct fh_op *op, uint64_t slots, uint64_t seen)
 long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner)
 {
 	struct at at;
-	uint64_t seen = 0, n = MIN(fh_what_count(op->what), ROUND);
-	long r = decode(me, op->what, &at);
+	uint64_t n = MIN(fh_what_count(op->what), ROUND);
+	long r = decode(me, op->what, fh_what_count(op->what), &at);
 	if (r < 0 || (r = check_word(&at, op->entry)) < 0)
 		return r;
 	*owner = at.owner;
+	struct done d = {0};
 	if (claims(at.op))
-		r = round_claim(&at, op, n);
+		r = claim_slots(&at, op->entry, n, op->what & FH_KEEP);
 	else if (at.op == FH_OP_UNLINK_FREE)
-		r = round_unlink(&at, op, &seen);
-	else
-		r = round_locked(&at, op, at.level == 2 ? 1 : n, &seen);
+		r = unlink_slot(&at, op->entry, &d);
+	else {
+		r = run(&at, at.level == 2 ? 1 : n, op->entry, &d);
+		if (r == 0)
+			r = d.error;
+	}
 	if (r < 0)
 		return r;
-	advance(op, r, seen);
+	advance(&at, op, r, &d);
 	return 0;
 }
 

@@ -138,10 +138,8 @@ long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index)
 /* An entry lost rights: stamp what it names. */
 void stamp_entry(const struct at *at, pte_t old)
 {
-	enum kind k = kind_of(at, old);
-	for (uint64_t i = 0; i < span(k); i++)
-		if (k != SELF && !uncounted(fh_type(state_of(pfn(fh_pte_pfn(old) + i)))))
-			stamp_now(pfn(fh_pte_pfn(old) + i));
+	for (uint64_t i = 0; i < span(kind_of(at, old)); i++)
+		stamp_now(pfn(fh_pte_pfn(old) + i)); /* a stamp does no harm where it isn't needed */
 }
 
 /* A child table is no longer linked from slot `index`: stamp, unlink, let go. */

@@ -134,8 +134,10 @@ struct fh_regs *syscall_slow(struct fh_regs *regs)
 {
 	struct fh_thread *t = this_cpu()->thread;
 	uint64_t a = regs->rdi, b = regs->rsi, c = regs->rdx, d = regs->r10, number = regs->rax;
-	if (foreign(t))
-		return upcall(return_checked(regs), FH_VEC_SYSCALL, 0, 0);
+	if (foreign(t)) {
+		regs->error = 0; /* the entry has set the vector */
+		return upcall(regs, 0);
+	}
 	if (number == FH_SYS_thread_switch)
 		regs = thread_switch(regs, a, b, c, d);
 	else if (number == FH_SYS_thread_ctl)

@@ -39,8 +39,9 @@ struct fh_regs *thread_switch(struct fh_regs *regs, uint64_t to, uint64_t give, 
 #define VECTOR_GP 13u
 #define VECTOR_PF 14u
 bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address);
-/* The same, but without a handler the thread stops FAULTED. Returns the regs to run. */
-struct fh_regs *upcall(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address);
+/* The same, vector and error standing in regs already; without a handler the thread stops FAULTED. Returns the regs to
+ * run. */
+struct fh_regs *upcall(struct fh_regs *regs, uint64_t address);
 /* Deliver doorbell bits that are due. */
 void upcall_bells(struct fh_regs *regs);
 long upcall_return(struct fh_regs *regs);

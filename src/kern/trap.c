@@ -49,9 +49,9 @@ static struct fh_regs *interrupt(uint64_t vector, struct fh_regs *regs)
 struct fh_regs *trap(struct fh_regs *regs)
 {
 	if (regs->vector == VECTOR_PF)
-		return upcall(regs, VECTOR_PF, regs->error, read_cr2());
+		return upcall(regs, read_cr2());
 	if (regs->vector < 32)
-		return upcall(regs, regs->vector, regs->error, 0);
+		return upcall(regs, 0);
 	return interrupt(regs->vector, regs);
 }
 

@@ -15,28 +15,18 @@ static void sanitize(struct fh_regs *regs)
 	regs->rflags = (regs->rflags & USER_FLAGS) | FLAGS_FIXED;
 }
 
-static void copy_regs(struct fh_regs *to, const struct fh_regs *from)
-{
-#pragma GCC unroll 22
-	for (unsigned i = 0; i < sizeof *to / 8; i++)
-		((uint64_t *)to)[i] = ((const uint64_t *)from)[i];
-}
-
 /* The handler can't take it: the thread stops, and whoever keeps it is told. */
-static struct fh_regs *faulted(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
+static struct fh_regs *faulted(struct fh_regs *regs, uint64_t address)
 {
-	struct fh_thread *t = this_cpu()->thread;
-	regs->vector = vector;
-	regs->error = error;
-	t->fault_address = address;
+	this_cpu()->thread->fault_address = address;
 	if (same(this_cpu()->env, root_env))
 		report_root_fault(regs, address);
 	return thread_stop_self(FH_FAULTED);
 }
 
-bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
+static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *regs, uint64_t address)
 {
-	struct fh_thread *t = this_cpu()->thread;
+	struct fh_thread *t = cpu_field(thread);
 	struct fh_upcall *u = upcall_of(t);
 	if (!u)
 		return false;
@@ -46,11 +36,12 @@ bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_
 	struct fh_context *slot = &u->slot[depth];
 	uint64_t lo = atomic_get(&u->resume_lo), hi = atomic_get(&u->resume_hi);
 	if (regs->rip < lo || regs->rip >= hi) { /* else the slot still holds what was interrupted */
-		copy_regs(&slot->regs, regs);
+		copy_words((uint64_t *)&slot->regs, (const uint64_t *)regs, sizeof *regs / 8);
 		slot->root = t->loaded;
+	} else {
+		slot->regs.vector = regs->vector;
+		slot->regs.error = regs->error;
 	}
-	slot->regs.vector = vector;
-	slot->regs.error = error;
 	slot->address = address;
 	atomic_set(&u->depth, depth + 1);
 	regs->rip = entry;
@@ -62,9 +53,16 @@ bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_
 	return true;
 }
 
-struct fh_regs *upcall(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
+bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_t address)
 {
-	return upcall_enter(regs, vector, error, address) ? regs : faulted(regs, vector, error, address);
+	regs->vector = vector;
+	regs->error = error;
+	return enter_handler(regs, address);
+}
+
+struct fh_regs *upcall(struct fh_regs *regs, uint64_t address)
+{
+	return enter_handler(regs, address) ? regs : faulted(regs, address);
 }
 
 void upcall_bells(struct fh_regs *regs)
@@ -104,5 +102,9 @@ long upcall_return(struct fh_regs *regs)
 struct fh_regs *return_checked(struct fh_regs *regs)
 {
 	sanitize(regs);
-	return canonical(regs->rip) ? regs : upcall(regs, VECTOR_GP, 0, 0);
+	if (canonical(regs->rip))
+		return regs;
+	regs->vector = VECTOR_GP;
+	regs->error = 0;
+	return upcall(regs, 0);
 }

@@ -36,7 +36,7 @@ void maps_print(struct space *s)
 		if (!r)
 			break;
 		if (copy.base < copy.end)
-			line(copy.base, copy.end, copy.rights, copy.fork == REGION_SHARE, copy.name);
+			line(copy.base, copy.end, copy.rights, copy.fork == REGION_SHARE && copy.rights & RIGHT_W, copy.name);
 		from = copy.hi;
 	}
 }

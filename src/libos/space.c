@@ -81,6 +81,41 @@ static va_t chunk_end(va_t va, va_t end)
 	return next < end ? next : end;
 }
 
+/* Nothing in it: neither present entries nor the libOS's own words. */
+static bool table_empty(const volatile pte_t *slot)
+{
+	for (unsigned i = 0; i < 512; i++)
+		if (slot[i])
+			return false;
+	return true;
+}
+
+/* Free the empty tables of `level` in the range. */
+static size_t trim_level(struct space *s, va_t va, va_t end, unsigned level)
+{
+	uint64_t span = pt_span(level + 1);
+	size_t freed = 0;
+
+	for (va &= ~(span - 1); va < end; va += span) {
+		const volatile pte_t *slot = space_slot(s, va, level + 1);
+		if (!slot) {
+			va = (va & ~(pt_span(level + 2) - 1)) + pt_span(level + 2) - span;
+			continue;
+		}
+		if (!(*slot & FH_P) || (level == 1 && *slot & FH_PS) || fh_count(frame_record(fh_pte_pfn(*slot))->link))
+			continue;
+		if (!table_empty(space_slot(s, va, level)))
+			continue;
+		pte_t none = 0;
+		pfn_t table = space_table(s, va, level + 1);
+		space_unpeek(s);
+		/* The stale translation to get rid of is the window's: it is where we read the table. */
+		freed += pt_one(s->frames, FH_OP_UNLINK_FREE, space_flush(), table, pt_index(va, level + 1), &none,
+		                (va_t)window_slot(va, level)) == FH_OP_DONE;
+	}
+	return freed;
+}
+
 static bool large_allowed(unsigned rights)
 {
 	return rights & RIGHT_LARGE && (!(rights & RIGHT_X) || info->features & FH_HAS_LARGE_X);
@@ -95,7 +130,7 @@ static int map_large(struct space *s, va_t va, pfn_t pfn, unsigned rights)
 	if (!table)
 		return -ENOMEM;
 	if (*space_slot(s, va, 2))
-		space_trim(s, va, va + PLAN_LARGE);
+		trim_level(s, va, va + PLAN_LARGE, 1);
 	if (*space_slot(s, va, 2))
 		return -EEXIST;
 	int r = pt_one(s->frames, FH_OP_SET, 0, table, pt_index(va, 2), &e, 0);
@@ -259,40 +294,6 @@ static int drop(struct space *s, va_t va, size_t n, bool keep)
 
 int space_drop(struct space *s, va_t va, size_t n) { return drop(s, va, n, false); }
 int space_unmap(struct space *s, va_t va, size_t n) { return drop(s, va, n, true); }
-
-/* Nothing in it: neither present entries nor the libOS's own words. */
-static bool table_empty(const volatile pte_t *slot)
-{
-	for (unsigned i = 0; i < 512; i++)
-		if (slot[i])
-			return false;
-	return true;
-}
-
-/* Free the empty tables of `level` in the range. */
-static size_t trim_level(struct space *s, va_t va, va_t end, unsigned level)
-{
-	uint64_t span = pt_span(level + 1);
-	size_t freed = 0;
-
-	for (va &= ~(span - 1); va < end; va += span) {
-		const volatile pte_t *slot = space_slot(s, va, level + 1);
-		if (!slot) {
-			va = (va & ~(pt_span(level + 2) - 1)) + pt_span(level + 2) - span;
-			continue;
-		}
-		if (!(*slot & FH_P) || (level == 1 && *slot & FH_PS) || fh_count(frame_record(fh_pte_pfn(*slot))->link))
-			continue;
-		if (!table_empty(space_slot(s, va, level)))
-			continue;
-		pte_t none = 0;
-		pfn_t table = space_table(s, va, level + 1);
-		space_unpeek(s);
-		freed += pt_one(s->frames, FH_OP_UNLINK_FREE, space_flush(), table, pt_index(va, level + 1), &none, va) ==
-		         FH_OP_DONE;
-	}
-	return freed;
-}
 
 size_t space_trim(struct space *s, va_t va, va_t end)
 {

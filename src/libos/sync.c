@@ -9,6 +9,7 @@
  */
 #include "sync.h"
 
+#include "console.h"
 #include "machine.h"
 #include "start.h"
 #include "syscall.h"
@@ -26,6 +27,18 @@ struct waiter {
 
 static uint64_t self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
 
+/* A thread waits for itself: a fault under a kit lock. Say where, from the contexts of the handlers it is in. */
+static _Noreturn void deadlock(struct lock *l)
+{
+	struct fh_upcall *u = thread_self()->upcall;
+
+	l->holder = 0; /* the report needs no lock, but exit may */
+	for (unsigned d = 0; d < upcall_depth(); d++)
+		printf("  depth %u: vector %lu at rip %#lx, address %#lx\n", d, u->slot[d].regs.vector, u->slot[d].regs.rip,
+		       u->slot[d].address);
+	panic("kit lock %p taken twice: a fault, or a handler, inside the kit", (void *)l);
+}
+
 void lock_take(struct lock *l)
 {
 	uint64_t me = self_name(), mask = upcalls_mask();
@@ -36,10 +49,8 @@ void lock_take(struct lock *l)
 		uint64_t holder = 0;
 		if (__atomic_compare_exchange_n(&l->holder, &holder, me, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			break;
-		if (holder == me) {
-			l->holder = 0; /* the report needs no lock, but exit may */
-			panic("kit lock %p taken twice: a fault, or a handler, inside the kit", (void *)l);
-		}
+		if (holder == me)
+			deadlock(l);
 		cpu_pause();
 		sys_thread_switch(holder, 0, 0, 0);
 	}
