@@ -23,6 +23,12 @@ void dispatch_filter(struct fh_thread *t)
 	this_cpu()->fast_calls = off_root || t->native_hi ? 0 : FH_NSYSCALLS - SLOW_CALLS;
 }
 
+void load_bases(const struct fh_thread *t)
+{
+	wrmsr(MSR_FS_BASE, t->fs_base);
+	wrmsr(MSR_KERNEL_GS_BASE, t->gs_base);
+}
+
 /* Make t, won by CAS and held, the running thread. */
 static void enter(pfn_t p)
 {
@@ -42,8 +48,7 @@ static void enter(pfn_t p)
 	dispatch_filter(t);
 	fx_restore(t->fx);
 	clear_selectors();
-	wrmsr(MSR_FS_BASE, t->fs_base);
-	wrmsr(MSR_KERNEL_GS_BASE, t->gs_base);
+	load_bases(t);
 	t->regs.cs = USER_CS;
 	t->regs.ss = USER_DS;
 	t->regs.rflags = (t->regs.rflags & USER_FLAGS) | FLAGS_FIXED;

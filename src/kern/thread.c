@@ -160,8 +160,10 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 		t->keeper = a->keeper, t->keeper_bits = a->keeper_bits & FH_BELLS_USER;
 	if (a->fields & FH_SET_NATIVE)
 		t->native_lo = a->native_lo, t->native_hi = a->native_hi;
-	if (self)
+	if (self) {
+		load_bases(t);
 		dispatch_filter(t);
+	}
 }
 
 long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *shared)

@@ -64,6 +64,8 @@ struct fh_regs *sched_tick(void);
 void leave(unsigned state);
 /* Load the root that the running thread should be on. */
 void enter_root(struct fh_thread *t, uint64_t root);
+/* FS and GS base of the running thread. */
+void load_bases(const struct fh_thread *t);
 /* Recompute what the system-call entry may do by itself. */
 void dispatch_filter(struct fh_thread *t);
 long cpu_slice(pfn_t me, uint64_t cpu, uint64_t slot, uint64_t name);

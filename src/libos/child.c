@@ -103,10 +103,10 @@ static void copy_part(char *to, size_t at, size_t size, const char *src, size_t 
 }
 
 /* `n` pages, at byte `at` of the range: one run of frames, written, mapped in the child. */
-static int place_run(struct child *c, va_t va, size_t n, unsigned rights, const char *src, size_t bytes, size_t lead,
+static int place_run(struct space *s, va_t va, size_t n, unsigned rights, const char *src, size_t bytes, size_t lead,
                      size_t at)
 {
-	pfn_t pfn = frame_get(c->space.frames, n, 1, c->env->pfn, 0);
+	pfn_t pfn = frame_get(s->frames, n, 1, s->env, 0);
 
 	if (!pfn)
 		return -ENOMEM;
@@ -119,20 +119,20 @@ static int place_run(struct child *c, va_t va, size_t n, unsigned rights, const 
 		copy_part(window, at, n * FH_PAGE, src, bytes, lead);
 		scratch_put((va_t)window, n);
 	}
-	int r = space_map(&c->space, va + at, pfn, n, rights);
+	int r = space_map(s, va + at, pfn, n, rights);
 	if (r < 0)
 		frame_put(pfn, n);
 	return r;
 }
 
-int child_place(struct child *c, va_t va, size_t n, unsigned rights, const void *src, size_t bytes, size_t lead)
+int child_place(struct space *s, va_t va, size_t n, unsigned rights, const void *src, size_t bytes, size_t lead)
 {
 	size_t chunk = CHUNK, done = 0;
 
 	while (done < n) {
 		if (chunk > n - done)
 			chunk = n - done;
-		int r = place_run(c, va, chunk, rights, src, bytes, lead, done * FH_PAGE);
+		int r = place_run(s, va, chunk, rights, src, bytes, lead, done * FH_PAGE);
 		if (r == -ENOMEM && chunk > 1) {
 			chunk /= 2; /* memory is in pieces */
 			continue;

@@ -18,9 +18,9 @@ struct child {
  */
 int child_new(struct child *, const char *title, uint64_t quota, struct frames *);
 
-/* n pages of new frames, owned by the child, at va in it. Their first `lead` bytes are zero, then come `bytes` bytes from
- * src, then zeroes. */
-int child_place(struct child *, va_t va, size_t n, unsigned rights, const void *src, size_t bytes, size_t lead);
+/* n pages of new frames, owned by the space's env, at va in it. Their first `lead` bytes are zero, then come `bytes` bytes
+ * from src, then zeroes. */
+int child_place(struct space *, va_t va, size_t n, unsigned rights, const void *src, size_t bytes, size_t lead);
 
 /* Registers and bases of its first thread; its upcall and batch frames are at info's addresses in its space. Then CPU
  * slots (0: half of the spare ones), and off it goes unless `stopped`. */

@@ -54,6 +54,13 @@ static bool continues(pte_t a, pte_t b, unsigned n)
 	return b & FH_P && fh_pte_pfn(b) == fh_pte_pfn(a) + n && pte_rights(a) == pte_rights(b);
 }
 
+/* Frames of our own ancestors, which we were handed by a fork ourselves, are not ours to hand on: they are copied. */
+static bool borrowed(pte_t e)
+{
+	uint64_t state = frame_record(fh_pte_pfn(e))->state;
+	return fh_type(state) == FH_DATA && fh_owner(state) != env_self();
+}
+
 /* The entries of one level-1 table in [at, stop): same frames in `to`, without W on both sides if `cow`. */
 static int hand_chunk(struct space *to, struct space *from, struct batch *b, va_t at, va_t stop, bool cow)
 {
@@ -76,7 +83,13 @@ static int hand_chunk(struct space *to, struct space *from, struct batch *b, va_
 				return -ENOMEM;
 			continue;
 		}
-		while (i + n < count && continues(e, slot[i + n], n))
+		va_t va = at + i * FH_PAGE;
+		if (borrowed(e)) {
+			if (child_place(to, va, 1, pte_rights(e), (const void *)va, FH_PAGE, 0) < 0)
+				return -ENOMEM;
+			continue;
+		}
+		while (i + n < count && continues(e, slot[i + n], n) && !borrowed(slot[i + n]))
 			n++;
 		unsigned rights = pte_rights(e) & ~(cow ? RIGHT_W : 0);
 		batch_add(b, FH_OP_SET, 0, target, index + i, n, pte_make(fh_pte_pfn(e), rights));
@@ -184,7 +197,7 @@ static int copy_range(struct child *c, struct space *from, va_t base, va_t end)
 		while (space_next(from, leaf.va + n * FH_PAGE, end, &next) && next.va == leaf.va + n * FH_PAGE &&
 		       pte_rights(next.pte) == pte_rights(leaf.pte))
 			n++;
-		int r = child_place(c, leaf.va, n, pte_rights(leaf.pte), (const void *)leaf.va, n * FH_PAGE, 0);
+		int r = child_place(&c->space, leaf.va, n, pte_rights(leaf.pte), (const void *)leaf.va, n * FH_PAGE, 0);
 		if (r < 0)
 			return r;
 		at = leaf.va + n * FH_PAGE;

@@ -18,8 +18,8 @@
 
 #define ROUNDS 1000u /* of waiting for CPUs to let go */
 
-/* Stop a thread and turn its frame back. */
-static int reap_thread(pfn_t thread)
+/* No CPU runs it any more. */
+static int stop_thread(pfn_t thread)
 {
 	int64_t r = -EBUSY;
 
@@ -28,15 +28,11 @@ static int reap_thread(pfn_t thread)
 			thread_yield();
 		r = sys_thread_ctl(thread, FH_THREAD_STOP, 137); /* 128 + SIGKILL, if it had not stopped by itself */
 	}
-	return r < 0 ? (int)r : frame_put_typed(thread);
+	return (int)r;
 }
 
-/* Free a table that is no longer linked, with all it leads to. */
-static int reap_table(pfn_t table, unsigned type)
-{
-	int r = table_drain(table, type - FH_PT1 + 1);
-	return r < 0 ? r : frame_put_typed(table);
-}
+/* Unmap all that a table leads to. A thread may still have it as its root: it can't be freed yet. */
+static int empty_table(pfn_t table) { return table_drain(table, fh_type(frame_record(table)->state) - FH_PT1 + 1); }
 
 static uint64_t owned_by(pfn_t env)
 {
@@ -56,23 +52,17 @@ static int reap_env_frame(pfn_t env)
 	return frame_put_typed(env);
 }
 
-/* One pass over the ownership table: everything of `type` owned in the subtree of `top`. */
-static int sweep(pfn_t top, unsigned type)
+static int free_data(pfn_t pfn) { return frame_put(pfn, 1); }
+
+static int free_env(pfn_t env) { return owned_by(env) ? 0 : reap_env_frame(env); }
+
+/* One pass over the ownership table: do `act` to every frame of `type` owned in the subtree of `top`. */
+static int sweep(pfn_t top, unsigned type, int (*act)(pfn_t))
 {
 	int bad = 0;
 
 	for (pfn_t p = frame_find(0, type, 0); p; p = frame_find(p, type, 0)) {
-		if (!env_below(fh_owner(frame_record(p)->state), top))
-			continue;
-		int r = 0;
-		if (type == FH_ENV)
-			r = owned_by(p) ? 0 : reap_env_frame(p);
-		else if (type == FH_THREAD)
-			r = reap_thread(p);
-		else if (type == FH_DATA)
-			r = frame_put(p, 1);
-		else
-			r = reap_table(p, type);
+		int r = env_below(fh_owner(frame_record(p)->state), top) && p != top ? act(p) : 0;
 		bad = r < 0 ? r : bad;
 	}
 	return bad;
@@ -91,30 +81,46 @@ static void freeze(pfn_t top, uint64_t *frames)
 
 static int reap_search(pfn_t top, uint64_t *frames)
 {
-	static const uint8_t order[] = {FH_THREAD, FH_PT4, FH_PT3, FH_PT2, FH_PT1, FH_DATA, FH_ENV};
+	/* First everything lets go, then everything goes. */
+	static const struct {
+		unsigned type;
+		int (*act)(pfn_t);
+	} passes[] = {
+	    {FH_THREAD, stop_thread}, {FH_PT4, empty_table},      {FH_PT3, empty_table},    {FH_PT2, empty_table},
+	    {FH_PT1, empty_table},    {FH_THREAD, frame_put_typed}, {FH_PT4, frame_put_typed}, {FH_PT3, frame_put_typed},
+	    {FH_PT2, frame_put_typed}, {FH_PT1, frame_put_typed},  {FH_DATA, free_data},     {FH_ENV, free_env},
+	};
 	int r = 0;
 
 	freeze(top, frames);
 	slot_take_env(top);
 	for (unsigned round = 0; round <= FH_ENV_DEPTH && owned_by(top); round++) {
-		for (unsigned i = 0; i < sizeof(order); i++) {
-			int bad = sweep(top, order[i]);
+		for (unsigned i = 0; i < sizeof(passes) / sizeof(passes[0]); i++) {
+			int bad = sweep(top, passes[i].type, passes[i].act);
 			r = bad < 0 ? bad : r;
 		}
 	}
 	return owned_by(top) ? (r < 0 ? r : -EBUSY) : 0;
 }
 
-/* The env's first thread and the space it ran in. */
+/* The env's first thread, the space it ran in, the two frames it had pinned. What fails is left to the search. */
 static void reap_first(pfn_t thread)
 {
 	struct fh_thread t;
 
-	slot_take(thread);
-	if (thread_look(thread, &t) < 0 || reap_thread(thread) < 0 || !t.root)
+	if (stop_thread(thread) < 0 || thread_look(thread, &t) < 0)
 		return;
-	if (fh_type(frame_record(t.root)->state) == FH_PT4)
-		reap_table(t.root, FH_PT4);
+	slot_take(thread);
+	if (t.root && table_drain(t.root, 4) < 0)
+		return;
+	if (frame_put_typed(thread) < 0)
+		return;
+	if (t.upcall)
+		frame_put(t.upcall, 1);
+	if (t.batch)
+		frame_put(t.batch, 1);
+	if (t.root)
+		frame_put_typed(t.root);
 }
 
 static int reap(pfn_t env, pfn_t thread, uint64_t *freed)

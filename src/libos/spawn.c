@@ -85,7 +85,7 @@ static int load(struct child *c, const void *elf)
 		if (p->p_type != PT_LOAD || p->p_memsz == 0)
 			continue;
 		unsigned rights = RIGHT_R | (p->p_flags & PF_W ? RIGHT_W : 0) | (p->p_flags & PF_X ? RIGHT_X : 0);
-		int r = child_place(c, low(p), (high(p) - low(p)) / FH_PAGE, rights, (const char *)elf + p->p_offset, p->p_filesz,
+		int r = child_place(&c->space, low(p), (high(p) - low(p)) / FH_PAGE, rights, (const char *)elf + p->p_offset, p->p_filesz,
 		                    p->p_vaddr - low(p));
 		if (r < 0)
 			return r;
@@ -123,11 +123,11 @@ static int make_stack(struct child *c, char *const argv[], va_t *rsp)
 
 	if (page) {
 		*rsp = arguments(page, argv);
-		r = *rsp ? child_place(c, STACK_TOP - FH_PAGE, 1, RIGHT_R | RIGHT_W, page, FH_PAGE, 0) : -E2BIG;
+		r = *rsp ? child_place(&c->space, STACK_TOP - FH_PAGE, 1, RIGHT_R | RIGHT_W, page, FH_PAGE, 0) : -E2BIG;
 		meta_free(page, FH_PAGE);
 	}
 	if (r == 0)
-		r = child_place(c, STACK_TOP - STACK_PAGES * FH_PAGE, STACK_PAGES - 1, RIGHT_R | RIGHT_W, NULL, 0, 0);
+		r = child_place(&c->space, STACK_TOP - STACK_PAGES * FH_PAGE, STACK_PAGES - 1, RIGHT_R | RIGHT_W, NULL, 0, 0);
 	return r;
 }
 
@@ -161,8 +161,8 @@ int spawn(struct env **child, const void *elf, size_t bytes, char *const argv[],
 	if ((r = child_new(&c, title, o->quota, o->frames ? o->frames : space_current()->frames)) < 0)
 		return r;
 	if ((r = load(&c, elf)) < 0 || (r = make_stack(&c, argv, &rsp)) < 0 ||
-	    (r = child_place(&c, info->batch_va, 1, RIGHT_R | RIGHT_W, NULL, 0, 0)) < 0 ||
-	    (r = child_place(&c, info->upcall_va, 1, RIGHT_R | RIGHT_W, NULL, 0, 0)) < 0 ||
+	    (r = child_place(&c.space, info->batch_va, 1, RIGHT_R | RIGHT_W, NULL, 0, 0)) < 0 ||
+	    (r = child_place(&c.space, info->upcall_va, 1, RIGHT_R | RIGHT_W, NULL, 0, 0)) < 0 ||
 	    (o->bootfs && (r = map_modules(&c.space)) < 0))
 		return child_abandon(&c, r);
 	struct fh_regs regs = {.rip = ((const Elf64_Ehdr *)elf)->e_entry, .rsp = rsp, .rdi = info->info_va};

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * run.c - modules as programs: start, wait, bury; and count the frames before and after, because a program that ends must
+ * leave none behind.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "console.h"
+#include "sh.h"
+#include "start.h"
+#include "syscall.h"
+
+bool run_knows(const char *name)
+{
+	struct module m;
+	return module_named(name, &m) == 0;
+}
+
+int cmd_modules(int argc, char **argv)
+{
+	struct module m;
+
+	(void)argc;
+	(void)argv;
+	for (unsigned i = 0; module_get(i, &m) == 0; i++)
+		printf("%-12s %8lu bytes  %s\n", m.name, m.bytes, m.command);
+	return SH_OK;
+}
+
+/* Frames that are FREE, or that this env has in use: data that is mapped, and tables. The difference of two counts is
+ * what is lost, though the kit has mapped a page more for its records meanwhile. */
+static uint64_t frames_at_hand(void)
+{
+	pfn_t me = env_self();
+	uint64_t n = 0;
+
+	for (pfn_t p = 0; p < info->nframes; p++) {
+		uint64_t state = frame_record(p)->state;
+		unsigned type = fh_type(state);
+		n += type == FH_FREE || (type >= FH_DATA && type <= FH_PT4 && fh_owner(state) == me && fh_refs(state));
+	}
+	return n;
+}
+
+/* How the child ended, in words and as a status. */
+static int report(struct env *e)
+{
+	if (env_state(e) == ENV_FAULTED) {
+		struct fh_thread t;
+		unsigned vector = thread_look(e->thread, &t) < 0 ? 0 : (unsigned)t.regs.vector;
+		env_report(e);
+		return 128 + (int)(vector & 31);
+	}
+	int status = env_status(e);
+	if (status)
+		printf("%s: exit status %d\n", e->title, status);
+	return status;
+}
+
+/* `before`: frames_at_hand when it was started, 0: unknown. */
+static int bury(struct env *e, uint64_t before)
+{
+	char title[ENV_TITLE];
+	uint64_t freed = 0;
+
+	strcpy(title, e->title);
+	int r = env_reap(&e, &freed);
+	if (r < 0) {
+		printf("%s: can't be reaped: %s\n", title, error_name(r));
+		return SH_FAILED;
+	}
+	if (!before || env_list) /* others run beside us: the count says nothing */
+		return SH_OK;
+	int64_t lost = (int64_t)(before - frames_at_hand());
+	if (lost)
+		printf("%s: frames leaked: %ld (%lu given back)\n", title, lost, freed);
+	return lost ? SH_FAILED : SH_OK;
+}
+
+bool run_notices(const char *before)
+{
+	bool said = false;
+
+	for (struct env *e = env_list, *next; e; e = next) {
+		next = e->next;
+		if (env_state(e) == ENV_RUNNING)
+			continue;
+		if (!said)
+			kputs(before);
+		said = true;
+		if (env_state(e) == ENV_EXITED && env_status(e) == 0)
+			printf("%s: done\n", e->title);
+		else
+			report(e);
+		bury(e, 0);
+	}
+	return said;
+}
+
+/* Wait for the program in the foreground, and for Ctrl-C. True: it was killed. */
+static bool wait_for(struct env *e)
+{
+	bool killed = false;
+
+	while (env_state(e) == ENV_RUNNING) {
+		if (line_interrupted() && !killed) {
+			kputs("^C\n");
+			killed = true;
+		}
+		if (killed)
+			env_kill(e); /* -EBUSY: it runs on another CPU and stops at its next tick */
+		if (env_state(e) == ENV_RUNNING)
+			sys_thread_switch(0, 0, 1ul << BELL_CHILD | 1ul << BELL_CONSOLE, 0);
+	}
+	return killed;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	bool background = strcmp(argv[argc - 1], "&") == 0;
+	struct module m;
+	struct env *e;
+
+	argv[argc -= background] = NULL;
+	if (argc < 2)
+		return SH_USAGE;
+	if (module_named(argv[1], &m) < 0) {
+		printf("%s: no such module (modules lists them)\n", argv[1]);
+		return SH_UNKNOWN;
+	}
+	uint64_t before = frames_at_hand();
+	int r = spawn(&e, m.data, m.bytes, argv + 1, NULL);
+	if (r < 0) {
+		printf("%s: can't be started: %s\n", argv[1], error_name(r));
+		return SH_FAILED;
+	}
+	if (background) {
+		printf("%s: env %#lx\n", e->title, e->pfn);
+		return SH_OK;
+	}
+	bool killed = wait_for(e);
+	int status = killed ? SH_INTERRUPTED : report(e), buried = bury(e, before);
+	return status ? status : buried;
+}
+
+const char *env_title(pfn_t env)
+{
+	if (env == env_self())
+		return program_name;
+	if (env == fh_name_pfn(info->root_env))
+		return "root";
+	for (struct env *e = env_list; e; e = e->next)
+		if (e->pfn == env)
+			return e->title;
+	return "";
+}
+
+pfn_t env_named(const char *word)
+{
+	pfn_t found = 0;
+	unsigned titled = 0;
+
+	for (pfn_t env = env_next(0); env; env = env_next(env)) {
+		if (strcmp(env_title(env), word) == 0) {
+			found = env;
+			titled++;
+		}
+	}
+	if (titled == 1)
+		return found;
+	if (titled > 1) {
+		printf("%s: %u envs have this title: name one by its pfn (envs lists them)\n", word, titled);
+		return 0;
+	}
+	char *end;
+	found = strtoul(word, &end, 16);
+	if (!*end && end > word && found < info->nframes && fh_type(frame_record(found)->state) == FH_ENV)
+		return found;
+	printf("%s: no such env (envs lists them)\n", word);
+	return 0;
+}
+
+int cmd_kill(int argc, char **argv)
+{
+	uint64_t freed = 0;
+	pfn_t env;
+
+	if (argc != 2)
+		return SH_USAGE;
+	if (!(env = env_named(argv[1])))
+		return SH_FAILED;
+	if (env == env_self() || !env_below(env, env_self())) {
+		printf("kill: %s is not below the shell: that is another's to decide\n", argv[1]);
+		return SH_FAILED;
+	}
+	int r = env_reap_pfn(env, &freed);
+	if (r < 0) {
+		printf("kill: %s\n", error_name(r));
+		return SH_FAILED;
+	}
+	printf("env %#lx ended, %lu frames given back\n", env, freed);
+	return SH_OK;
+}
