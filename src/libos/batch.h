@@ -21,6 +21,7 @@ struct batch {
 	struct fh_op *ops;     /* first of this depth's part */
 	unsigned n, max, base; /* added, room, index of ops[0] in the frame */
 	unsigned part;         /* of the batch frame: depth 0, 1, deeper */
+	va_t va;               /* set after batch_begin if one page is all it is about: then one operation goes by registers */
 	struct frames *frames; /* where CLAIM and LINK_NEW find another frame when a race is lost */
 	uint64_t kept;         /* operations that ended KEPT */
 	int error;             /* the first error; later additions do nothing */

@@ -14,19 +14,19 @@
 static inline uint64_t upcall_word(uint64_t off)
 {
 	uint64_t value;
-	__asm__ volatile("movq %%gs:(%1), %0" : "=r"(value) : "r"(off) : "memory");
+	__asm__ volatile("movq %%gs:%a1, %0" : "=r"(value) : "ri"(off) : "memory");
 	return value;
 }
 
 static inline void upcall_word_set(uint64_t off, uint64_t value)
 {
-	__asm__ volatile("movq %1, %%gs:(%0)" : : "r"(off), "r"(value) : "memory");
+	__asm__ volatile("movq %1, %%gs:%a0" : : "ri"(off), "r"(value) : "memory");
 }
 
 /* Exchange a word of the upcall frame in one instruction. Unlocked: only the kernel, on this CPU, competes. */
 static inline uint64_t upcall_word_swap(uint64_t off, uint64_t value)
 {
-	__asm__ volatile("xchgq %0, %%gs:(%1)" : "+r"(value) : "r"(off) : "memory");
+	__asm__ volatile("xchgq %0, %%gs:%a1" : "+r"(value) : "ri"(off) : "memory");
 	return value;
 }
 

@@ -269,6 +269,7 @@ static int drop(struct space *s, va_t va, size_t n, bool keep)
 	struct batch b;
 
 	batch_begin(&b, s->frames);
+	b.va = n == 1 ? va : 0;
 	for (va_t at = va, stop; at < end && !b.error; at = stop) {
 		stop = chunk_end(at, end);
 		const volatile pte_t *large = space_slot(s, at, 2);

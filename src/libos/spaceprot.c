@@ -86,6 +86,7 @@ int space_protect(struct space *s, va_t va, size_t n, unsigned rights)
 	struct batch b;
 
 	batch_begin(&b, s->frames);
+	b.va = n == 1 ? va : 0;
 	for (va_t at = va, stop; at < end && !b.error; at = stop) {
 		stop = (at & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
 		if (stop > end)

@@ -55,6 +55,9 @@ void space_unpeek(struct space *s)
 	}
 }
 
+/* Is s the space this thread runs in, whose tables are in the window? */
+static bool here(const struct space *s) { return s->root == upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT])); }
+
 static const volatile pte_t *slot_foreign(struct space *s, va_t va, unsigned level)
 {
 	pfn_t table = s->root;
@@ -72,15 +75,18 @@ static const volatile pte_t *slot_foreign(struct space *s, va_t va, unsigned lev
 	}
 }
 
+/* Present, and leads to a lower table. */
+static inline bool link_at(va_t va, unsigned level)
+{
+	return (*window_slot(va, level) & (FH_P | (level < 4 ? FH_PS : 0))) == FH_P;
+}
+
 const volatile pte_t *space_slot(struct space *s, va_t va, unsigned level)
 {
-	if (s->root != upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT])))
+	if (!here(s))
 		return slot_foreign(s, va, level);
-	for (unsigned l = 4; l > level; l--) {
-		pte_t e = *window_slot(va, l);
-		if (!(e & FH_P) || (e & FH_PS && l < 4))
-			return NULL;
-	}
+	if ((level < 4 && !link_at(va, 4)) || (level < 3 && !link_at(va, 3)) || (level < 2 && !link_at(va, 2)))
+		return NULL;
 	return window_slot(va, level);
 }
 
@@ -94,33 +100,38 @@ pte_t space_get(struct space *s, va_t va)
 	return p && *p & FH_PS ? *p : 0;
 }
 
-/* The leaf that `level`'s entry at va leads to, if it is one: found in *leaf. */
-static bool leaf_at(struct space *s, va_t va, unsigned level, struct leaf *leaf)
+/* The lowest entry there is for va, and its level. NULL: the tables can't be read. */
+static const volatile pte_t *lowest(struct space *s, va_t va, unsigned *level)
 {
-	pte_t e = *space_slot(s, va, level);
-
-	if (!e || (level > 1 && !(level == 2 && e & FH_P && e & FH_PS)))
-		return false;
-	*leaf = (struct leaf){va & ~(pt_span(level) - 1), e, level};
-	return true;
+	if (here(s)) {
+		*level = !link_at(va, 4) ? 4 : !link_at(va, 3) ? 3 : !link_at(va, 2) ? 2 : 1;
+		return window_slot(va, *level);
+	}
+	for (*level = 1; *level <= 4; ++*level) {
+		const volatile pte_t *slot = slot_foreign(s, va, *level);
+		if (slot)
+			return slot;
+	}
+	return NULL;
 }
 
 bool space_next(struct space *s, va_t from, va_t end, struct leaf *leaf)
 {
-	va_t va = from;
-
-	while (va < end) {
-		unsigned level = 4;
-		/* Down to the lowest table that covers va; then on by what one entry of it spans. */
-		while (level > 1 && space_slot(s, va, level - 1))
-			level--;
-		if (!space_slot(s, va, level))
+	for (va_t va = from; va < end;) {
+		unsigned level;
+		const volatile pte_t *slot = lowest(s, va, &level);
+		if (!slot)
 			return false;
-		do {
-			if (leaf_at(s, va, level, leaf))
-				return true;
-			va = (va & ~(pt_span(level) - 1)) + pt_span(level);
-		} while (level == 1 && va < end && pt_index(va, 1) != 0);
+		if (level == 1)
+			for (; !*slot && pt_index(va, 1) < 511 && va + FH_PAGE < end; slot++)
+				va += FH_PAGE;
+		pte_t e = *slot;
+		uint64_t span = pt_span(level);
+		if (e && (level == 1 || (level == 2 && e & FH_P))) {
+			*leaf = (struct leaf){va & ~(span - 1), e, level};
+			return true;
+		}
+		va = (va & ~(span - 1)) + span;
 		if (va == 0)
 			return false;
 	}
@@ -139,21 +150,39 @@ uint64_t space_count(struct space *s, va_t va, size_t n)
 	return pages;
 }
 
+/* Set `n` bits from `from` on. */
+static void set_bits(uint64_t *bitmap, size_t from, size_t n)
+{
+	for (; bitmap && n > 0; from++, n--)
+		bitmap[from / 64] |= 1ul << from % 64;
+}
+
 size_t space_dirty(struct space *s, va_t va, size_t n, uint64_t *bitmap)
 {
 	va_t end = va + n * FH_PAGE;
 	size_t dirty = 0;
-	struct leaf leaf;
 
 	for (size_t i = 0; bitmap && i < (n + 63) / 64; i++)
 		bitmap[i] = 0;
-	for (va_t at = va; space_next(s, at, end, &leaf); at = leaf.va + pt_span(leaf.level)) {
-		if (!(leaf.pte & FH_P) || !(leaf.pte & FH_D))
+	for (va_t at = va, stop; at < end; at = stop) {
+		stop = (at & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
+		stop = stop < end ? stop : end;
+		size_t page = (at - va) / FH_PAGE, pages = (stop - at) / FH_PAGE;
+		const volatile pte_t *slot = space_slot(s, at, 1);
+		if (!slot) {
+			slot = space_slot(s, at, 2);
+			if (slot && *slot & FH_P && *slot & FH_PS && *slot & FH_D) {
+				set_bits(bitmap, page, pages);
+				dirty += pages;
+			}
 			continue;
-		va_t stop = leaf.va + pt_span(leaf.level) < end ? leaf.va + pt_span(leaf.level) : end;
-		for (va_t page = leaf.va > va ? leaf.va : va; page < stop; page += FH_PAGE, dirty++)
-			if (bitmap)
-				bitmap[(page - va) / FH_PAGE / 64] |= 1ul << (page - va) / FH_PAGE % 64;
+		}
+		for (size_t i = 0; i < pages; i++) {
+			if ((slot[i] & (FH_P | FH_D)) == (FH_P | FH_D)) {
+				set_bits(bitmap, page + i, 1);
+				dirty++;
+			}
+		}
 	}
 	return dirty;
 }

@@ -17,13 +17,9 @@ static inline unsigned pt_index(va_t va, unsigned level) { return va >> (12 + 9 
  */
 static inline const volatile pte_t *window_slot(va_t va, unsigned level)
 {
-	static const va_t base[] = {
-	    [1] = WINDOW_VA,
-	    [2] = WINDOW_VA | (va_t)FH_WINDOW_SLOT << 30,
-	    [3] = WINDOW_VA | (va_t)FH_WINDOW_SLOT << 30 | (va_t)FH_WINDOW_SLOT << 21,
-	    [4] = WINDOW_VA | (va_t)FH_WINDOW_SLOT << 30 | (va_t)FH_WINDOW_SLOT << 21 | (va_t)FH_WINDOW_SLOT << 12,
-	};
-	return (const volatile pte_t *)base[level] + ((va & 0xfffffffffffful) >> (12 + 9 * (level - 1)));
+	const va_t base = WINDOW_VA | (level > 1 ? (va_t)FH_WINDOW_SLOT << 30 : 0) |
+	                  (level > 2 ? (va_t)FH_WINDOW_SLOT << 21 : 0) | (level > 3 ? (va_t)FH_WINDOW_SLOT << 12 : 0);
+	return (const volatile pte_t *)base + ((va & 0xfffffffffffful) >> (12 + 9 * (level - 1)));
 }
 
 /* va's entry at `level` in any space, for reading; NULL: a table above is missing, or a 2 MiB page covers va. */

@@ -71,20 +71,12 @@ int on_bell(uint64_t bits, void (*handler)(uint64_t))
 	return 0;
 }
 
-uint64_t upcalls_mask(void)
+void upcalls_poll(void)
 {
-	uint64_t old = upcall_word(UPCALL_OFFSET(mask));
-	upcall_word_set(UPCALL_OFFSET(mask), ~0ul);
-	return old;
-}
-
-void upcalls_restore(uint64_t old)
-{
-	upcall_word_set(UPCALL_OFFSET(mask), old);
-	if (upcall_word(UPCALL_OFFSET(pending)) & ~old && !upcall_depth()) {
-		upcall_word_swap(UPCALL_OFFSET(pending), 0);
-		sys_thread_switch(0, 0, 0, 0); /* what waited comes in now, not at the next tick */
-	}
+	if (upcall_depth()) /* doorbells come in at depth 0 only */
+		return;
+	upcall_word_swap(UPCALL_OFFSET(pending), 0);
+	sys_thread_switch(0, 0, 0, 0); /* what waited comes in now, not at the next tick */
 }
 
 static void ring(uint64_t bits)

@@ -36,12 +36,23 @@ int on_upcall(unsigned vector, upcall_handler *handler);
  * Only for the running thread's mask; the handler is the same for all threads. Returns 0. */
 int on_bell(uint64_t bits, void (*handler)(uint64_t bits));
 
-/* Hold doorbell upcalls back: one store. Returns the old mask for upcalls_restore, which delivers what has waited. */
-uint64_t upcalls_mask(void);
-void upcalls_restore(uint64_t old);
-
 /* How deep the running thread is in handlers: 0 outside. */
 static inline unsigned upcall_depth(void) { return (unsigned)upcall_word(UPCALL_OFFSET(depth)); }
+
+/* Hold doorbell upcalls back: one store. Returns the old mask for upcalls_restore, which delivers what has waited. */
+static inline uint64_t upcalls_mask(void)
+{
+	uint64_t old = upcall_word(UPCALL_OFFSET(mask));
+	upcall_word_set(UPCALL_OFFSET(mask), ~0ul);
+	return old;
+}
+void upcalls_poll(void); /* let in what has waited and is not masked */
+static inline void upcalls_restore(uint64_t old)
+{
+	upcall_word_set(UPCALL_OFFSET(mask), old);
+	if (__builtin_expect((upcall_word(UPCALL_OFFSET(pending)) & ~old) != 0, 0))
+		upcalls_poll();
+}
 
 /* Print vector, address, rip and registers of a context. */
 void upcall_report(const struct fh_regs *, uint64_t address, const char *what);

@@ -97,7 +97,8 @@ TEST("only DATA becomes something else, and everything else only DATA: EBUSY")
 		refuses(frame_retype(root, A_CPU, made[i]), EBUSY, "only DATA becomes");
 		refuses(frame_retype(root, A_DEVICE, made[i]), EBUSY, "only DATA becomes");
 	}
-	refuses(frame_retype(root, data(root).n, FH_DATA), EBUSY, "only DATA becomes");
+	pfn_t d = data(root);
+	refuses(frame_retype(root, d.n, FH_DATA), EBUSY, "only DATA becomes");
 	refuses(frame_retype(root, A_CPU, FH_DATA), EBUSY, "only DATA becomes");
 	refuses(frame_retype(root, A_DEVICE, FH_DATA), EBUSY, "only DATA becomes");
 }

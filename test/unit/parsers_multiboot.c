@@ -245,6 +245,7 @@ TEST("a memory map whose entries are too short, or end nowhere, is refused or en
 	module(2 * MB, 3 * MB);
 	put(MAP, 0xffffffff, 4); /* the next entry is beyond the end */
 	assert_null(parse());
+	put(MAP, 0xffff6000, 4); /* the next entry is beyond what can be read */
 	put(INFO + 44, 0xffffffff, 4);
 	REFUSED("memory map is malformed");
 	put(INFO + 48, 0xfffffff0, 4);
@@ -286,9 +287,17 @@ TEST("without a map, mem_upper says how much RAM follows the first MiB")
 	module(2 * MB, 3 * MB);
 	assert_null(parse());
 	EXPECT_RAM({MB, 128 * MB});
-	put(INFO + 8, 0, 4);
-	parse();
-	assert_true(info.nram == 0 || info.ram[0].start <= info.ram[0].end);
+}
+
+TEST("without a map, a mem_upper of 0 is no RAM, and one of 4 TiB ends at 448 GiB")
+{
+	empty();
+	put(INFO, 1 | 1 << 3, 4);
+	module(2 * MB, 3 * MB);
+	REFUSED("shows no RAM");
+	put(INFO + 8, 0xffffffff, 4);
+	assert_null(parse());
+	EXPECT_RAM({MB, DIRECT_SIZE});
 }
 
 static const struct { uint32_t start, end; const char *words; } bad_modules[] = {
