@@ -18,6 +18,14 @@ struct done {
 	long error;      /* why the run stopped early */
 };
 
+/* Word by word: = {0} becomes a slower string instruction. */
+static inline void done_nothing(struct done *d)
+{
+	d->old = d->seen = d->freed = 0;
+	d->present = d->error = 0;
+	d->kept = false;
+}
+
 /* Spare bits of word 0: what earlier rounds of the same operation saw. */
 #define SEEN_A (1ul << 27)
 #define SEEN_D (1ul << 28)
@@ -27,7 +35,7 @@ struct done {
 static bool claims(unsigned op) { return op == FH_OP_CLAIM || op == FH_OP_LINK_NEW; }
 
 /* The checks that every operation needs. */
-static inline long decode(pfn_t me, uint64_t w, unsigned count, struct at *at)
+static inline __attribute__((always_inline)) long decode(pfn_t me, uint64_t w, unsigned count, struct at *at)
 {
 	at->me = me;
 	at->t = pfn(fh_what_table(w));
@@ -98,34 +106,43 @@ static uint64_t run_clear(const struct at *at, uint64_t n, pte_t e, struct done 
 	return n;
 }
 
-/* PROTECT and NARROW. */
+/* Out of line and by value, so that the common case keeps `at` in registers. */
+static __attribute__((noinline)) long widen(struct at at, pte_t old, pte_t new) { return may_widen(&at, old, new); }
+static __attribute__((noinline)) void stamp_upper(struct at at, pte_t old) { stamp_entry(&at, old); }
+
+/* PROTECT and NARROW of one slot: 0 and the old entry, or -errno. */
+static inline __attribute__((always_inline)) long protect(const struct at at, pte_t *slot, pte_t e, pte_t *was)
+{
+	pte_t old = atomic_get(slot), new;
+	do {
+		if (!(old & FH_P))
+			return REFUSE(ENOENT, "the slot holds no present entry");
+		pte_t rights = at.op == FH_OP_NARROW ? (old & e & FH_W) | ((old | e) & FH_NX) : e & RIGHTS;
+		new = (old & ~(RIGHTS | FH_AVL)) | rights | (e & FH_AVL);
+		if ((old ^ new) & (old ^ FH_W) & RIGHTS) { /* W gained or NX lost */
+			long r = widen(at, old, new);
+			if (r < 0)
+				return r;
+		}
+	} while (!atomic_cas(slot, &old, new));
+	*was = old;
+	if ((old ^ new) & (old ^ FH_NX) & RIGHTS) { /* W lost or NX gained */
+		if (at.level == 1)
+			stamp_now(entry_pfn(old));
+		else
+			stamp_upper(at, old);
+	}
+	return 0;
+}
+
 static uint64_t run_protect(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	pte_t *slot = pte_at(at->t, at->index), avl = e & FH_AVL, old = 0, seen = 0;
-	bool narrow = at->op == FH_OP_NARROW;
+	pte_t *slot = pte_at(at->t, at->index), old = 0, seen = 0;
+	const struct at here = *at;
 	uint64_t i = 0;
-	for (; i < n; i++, slot++) {
-		pte_t new;
-		old = atomic_get(slot);
-		do {
-			if (!(old & FH_P)) {
-				d->error = REFUSE(ENOENT, "the slot holds no present entry");
-				return i;
-			}
-			pte_t rights = narrow ? (old & e & FH_W) | ((old | e) & FH_NX) : e & RIGHTS;
-			new = (old & ~(RIGHTS | FH_AVL)) | rights | avl;
-			if (((old ^ new) & (old ^ FH_W) & RIGHTS) && (d->error = may_widen(at, old, new)) < 0)
-				return i; /* W gained or NX lost, and not allowed */
-		} while (!atomic_cas(slot, &old, new));
+	for (; i < n && (d->error = protect(here, slot + i, e, &old)) == 0; i++)
 		seen |= old;
-		d->old = old;
-		if ((old ^ new) & (old ^ FH_NX) & RIGHTS) { /* W lost or NX gained */
-			if (at->level == 1)
-				stamp_now(entry_pfn(old));
-			else
-				stamp_entry(at, old);
-		}
-	}
+	d->old = old;
 	d->seen = seen & (FH_A | FH_D);
 	return i;
 }
@@ -230,7 +247,8 @@ static uint64_t empty_slots(const struct at *at, uint64_t n)
 /* Stages 4 and 5: the frames are BUSY, quiet and filled. */
 static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type)
 {
-	struct done d = {0};
+	struct done d;
+	done_nothing(&d);
 	long r = table_lock(at->t, at->state);
 	if (r < 0)
 		return r;
@@ -336,12 +354,30 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 
 /* ---- pt_set: one slot, in registers ---- */
 
-static inline void flush_here(va_t va)
+static __attribute__((noinline)) long set_other(struct at at, uint64_t what, pte_t entry, pte_t *old)
 {
-	if (va)
-		mach_invlpg(va);
+	struct done d;
+	done_nothing(&d);
+	long r;
+	if (claims(at.op))
+		r = claim_slots(&at, entry, 1, what & FH_KEEP);
+	else if (at.op == FH_OP_UNLINK_FREE)
+		r = unlink_slot(&at, entry, &d);
 	else
+		r = run(&at, 1, entry, &d) ? 0 : d.error;
+	*old = d.old;
+	return r < 0 ? r : d.kept ? FH_OP_KEPT : FH_OP_DONE;
+}
+
+static __attribute__((noinline)) long flush_after(long done, uint64_t what, va_t va, pfn_t owner)
+{
+	if (what & FH_FLUSH_ALL) {
+		long r = flush_owner(owner);
+		return r < 0 ? r : done;
+	}
+	if (va == 0)
 		flush_local();
+	return done;
 }
 
 long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
@@ -351,28 +387,25 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 	if (fh_what_count(what) != 1)
 		return REFUSE(EINVAL, "pt_set works on one slot; use pt_update for more");
 	long r = decode(me, what, 1, &at);
-	if (r < 0 || (r = check_word(&at, entry)) < 0)
+	if (r < 0)
 		return r;
 	if ((what & FH_FLUSH_LOCAL) && !user_address(va))
 		return REFUSE(EINVAL, "va is no user address");
-	struct done d = {0};
-	if (claims(at.op))
-		r = claim_slots(&at, entry, 1, what & FH_KEEP);
-	else if (at.op == FH_OP_UNLINK_FREE)
-		r = unlink_slot(&at, entry, &d);
-	else if (run(&at, 1, entry, &d) == 0)
-		r = d.error;
-	if (r < 0)
+	if (at.op == FH_OP_PROTECT || at.op == FH_OP_NARROW) {
+		if ((r = table_lock(at.t, at.state)) < 0)
+			return r;
+		r = protect(at, pte_at(at.t, at.index), entry, old);
+		table_unlock(at.t);
+		r = r < 0 ? r : FH_OP_DONE;
+	} else if ((r = check_word(&at, entry)) == 0)
+		r = set_other(at, what, entry, old);
+	if (r < 0 || !(what & FH_FLUSH_MASK))
 		return r;
-	*old = d.old;
-	r = d.kept ? FH_OP_KEPT : FH_OP_DONE;
-	if (what & FH_FLUSH_LOCAL)
-		flush_here(va);
-	else if (what & FH_FLUSH_ALL) {
-		long f = flush_owner(at.owner);
-		return f < 0 ? f : r;
+	if ((what & FH_FLUSH_LOCAL) && va) {
+		mach_invlpg(va);
+		return r;
 	}
-	return r;
+	return flush_after(r, what, va, at.owner);
 }
 
 /* ---- pt_update: rounds of many slots ---- */
@@ -401,7 +434,8 @@ long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner)
 	if (r < 0 || (r = check_word(&at, op->entry)) < 0)
 		return r;
 	*owner = at.owner;
-	struct done d = {0};
+	struct done d;
+	done_nothing(&d);
 	if (claims(at.op))
 		r = claim_slots(&at, op->entry, n, op->what & FH_KEEP);
 	else if (at.op == FH_OP_UNLINK_FREE)

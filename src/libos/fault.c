@@ -87,10 +87,11 @@ enum answer fault_zero(struct region *r, struct fault *f)
 
 	if (!(r->rights & need))
 		return FAULT_KILL;
-	const volatile pte_t *slot = space_slot(s, f->address, 1);
-	if (slot && *slot & FH_P)
+	bool table = link_at(f->address, 4) && link_at(f->address, 3) && link_at(f->address, 2);
+	const volatile pte_t *slot = window_slot(f->address, 1);
+	if (table && *slot & FH_P)
 		return present(r, f, *slot);
-	if (!slot || r->rights & RIGHT_LARGE) {
+	if (!table || r->rights & RIGHT_LARGE) {
 		pte_t e = space_get(s, f->address);
 		if (e & FH_P)
 			return present(r, f, e);
@@ -102,8 +103,12 @@ enum answer fault_zero(struct region *r, struct fault *f)
 	pte_t e = pte_make(s->frames->next(s->frames, 1, 1, f->address / FH_PAGE), r->rights);
 	if (!fh_pte_pfn(e))
 		return FAULT_KILL;
-	pfn_t table = fh_pte_pfn(*window_slot(f->address, 2));
-	int done = pt_one(s->frames, FH_OP_CLAIM, 0, table, pt_index(f->address, 1), &e, f->address);
+	pfn_t pt1 = fh_pte_pfn(*window_slot(f->address, 2));
+	unsigned index = pt_index(f->address, 1);
+	/* Once without the loop around it: nearly always enough. */
+	int done = (int)sys_pt_set(fh_what(FH_OP_CLAIM, 0, pt1, index, 1), e, 0).rax;
+	if (done == -EBUSY || done == -EAGAIN)
+		done = pt_one(s->frames, FH_OP_CLAIM, 0, pt1, index, &e, 0);
 	return done >= 0 || done == -EEXIST ? FAULT_DONE : FAULT_KILL;
 }
 

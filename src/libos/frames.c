@@ -16,13 +16,6 @@
 
 #define TRIES 10000u /* lost races in a row before a caller is told that there is no frame */
 
-const volatile struct fh_frame *frame_record(pfn_t pfn)
-{
-	return (const volatile struct fh_frame *)TABLE_VA + pfn;
-}
-
-bool frame_is_free(pfn_t pfn) { return fh_type(frame_record(pfn)->state) == FH_FREE; }
-
 uint64_t frame_epoch(void)
 {
 	const volatile struct fh_clock *clock = (const void *)info->clock_va;

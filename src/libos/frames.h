@@ -36,8 +36,11 @@ extern struct frames frames_random; /* anywhere: layouts that an attacker cannot
 void frames_init(const struct fh_info *info);
 
 /* The record of a frame, pfn < info.nframes. Plain loads. */
-const volatile struct fh_frame *frame_record(pfn_t pfn);
-bool frame_is_free(pfn_t pfn);
+static inline const volatile struct fh_frame *frame_record(pfn_t pfn)
+{
+	return (const volatile struct fh_frame *)TABLE_VA + pfn;
+}
+static inline bool frame_is_free(pfn_t pfn) { return fh_type(frame_record(pfn)->state) == FH_FREE; }
 /* FREE, and every running CPU's epoch is past its stamp (DESIGN 4). */
 bool frame_is_quiet(pfn_t pfn);
 /* The lowest epoch of any CPU that is not idle: a frame with a lower stamp is quiet. */

@@ -10,6 +10,11 @@
 
 #include "abi.h"
 
+/* Words of fh_upcall.libos that the kit uses: the running thread's struct, the root its handlers run on (a pfn), its
+ * struct space. */
+enum { UPCALL_LIBOS_THREAD, UPCALL_LIBOS_ROOT, UPCALL_LIBOS_SPACE };
+#define UPCALL_OFFSET(field) __builtin_offsetof(struct fh_upcall, field)
+
 /* Word at byte offset `off` of the running thread's upcall frame. */
 static inline uint64_t upcall_word(uint64_t off)
 {

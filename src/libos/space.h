@@ -18,6 +18,7 @@
 
 #include "batch.h"
 #include "frames.h"
+#include "machine.h"
 #include "plan.h"
 #include "sync.h"
 
@@ -46,16 +47,27 @@ struct space {
 };
 
 extern struct space space_main; /* the space this program started in */
+
 /* The space the running thread is in. */
-struct space *space_current(void);
+static inline struct space *space_current(void)
+{
+	return (struct space *)upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_SPACE]));
+}
 
 /* Lock s: regions and decisions. See lock_take. */
 void space_lock(struct space *);
 void space_unlock(struct space *);
 
 /* -- entries -- */
-pte_t pte_make(pfn_t pfn, unsigned rights);
-unsigned pte_rights(pte_t); /* 0 when not present */
+static inline pte_t pte_make(pfn_t pfn, unsigned rights)
+{
+	return pfn << 12 | FH_P | FH_U | (rights & RIGHT_W ? FH_W : 0) | (rights & RIGHT_X ? 0 : FH_NX);
+}
+/* 0 when not present. */
+static inline unsigned pte_rights(pte_t e)
+{
+	return e & FH_P ? RIGHT_R | (e & FH_W ? RIGHT_W : 0) | (e & FH_NX ? 0 : RIGHT_X) : 0;
+}
 /* A page whose frame is kept but may not be touched (PROT_NONE): a non-present word that names the frame in inverted
  * bits, as the kernel wants it (L1TF). pte_parked() is its pfn, or 0. */
 pte_t pte_park(pfn_t pfn);

@@ -11,18 +11,6 @@
 #include "thread.h"
 #include "upcall.h"
 
-struct space *space_current(void) { return thread_self()->space; }
-
-pte_t pte_make(pfn_t pfn, unsigned rights)
-{
-	return pfn << 12 | FH_P | FH_U | (rights & RIGHT_W ? FH_W : 0) | (rights & RIGHT_X ? 0 : FH_NX);
-}
-
-unsigned pte_rights(pte_t e)
-{
-	return e & FH_P ? RIGHT_R | (e & FH_W ? RIGHT_W : 0) | (e & FH_NX ? 0 : RIGHT_X) : 0;
-}
-
 /* Address bits of a non-present word must not name RAM: they hold the pfn inverted, as in Linux's PTE inversion. A tag
  * in an AVL bit tells the word from others. */
 #define PARKED (1ul << 9)
@@ -73,12 +61,6 @@ static const volatile pte_t *slot_foreign(struct space *s, va_t va, unsigned lev
 			return NULL;
 		table = fh_pte_pfn(e);
 	}
-}
-
-/* Present, and leads to a lower table. */
-static inline bool link_at(va_t va, unsigned level)
-{
-	return (*window_slot(va, level) & (FH_P | (level < 4 ? FH_PS : 0))) == FH_P;
 }
 
 const volatile pte_t *space_slot(struct space *s, va_t va, unsigned level)

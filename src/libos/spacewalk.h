@@ -22,6 +22,12 @@ static inline const volatile pte_t *window_slot(va_t va, unsigned level)
 	return (const volatile pte_t *)base + ((va & 0xfffffffffffful) >> (12 + 9 * (level - 1)));
 }
 
+/* In the running space: va's entry at `level` is present and leads to a lower table. */
+static inline bool link_at(va_t va, unsigned level)
+{
+	return (*window_slot(va, level) & (FH_P | (level < 4 ? FH_PS : 0))) == FH_P;
+}
+
 /* va's entry at `level` in any space, for reading; NULL: a table above is missing, or a 2 MiB page covers va. */
 const volatile pte_t *space_slot(struct space *, va_t va, unsigned level);
 

@@ -42,6 +42,7 @@ static void thread_init(void)
 	thread_main.name = upcall->thread;
 	upcall->libos[UPCALL_LIBOS_THREAD] = (uint64_t)&thread_main;
 	upcall->libos[UPCALL_LIBOS_ROOT] = space_main.root;
+	upcall->libos[UPCALL_LIBOS_SPACE] = (uint64_t)&space_main;
 	struct fh_thread_args *a = batch_area(&offset, &size);
 	*a = (struct fh_thread_args){
 	    .fields = FH_SET_BASES, .fs_base = (uint64_t)&thread_main, .gs_base = (uint64_t)upcall};

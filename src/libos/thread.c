@@ -27,8 +27,6 @@ static struct {
 	uint64_t places[THREAD_MAX / 64];  /* places in use but for 0, one bit each */
 } threads;
 
-struct thread *thread_self(void) { return (struct thread *)upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_THREAD])); }
-
 unsigned thread_count(void) { return threads.count + 1; }
 
 /* At the start and in a fork's child: the first thread is the only one. */
@@ -91,6 +89,7 @@ static int thread_frames(struct thread *t)
 	upcall_prepare(t->upcall, (va_t)t->upcall, t->place + THREAD_PLACE);
 	t->upcall->libos[UPCALL_LIBOS_THREAD] = (uint64_t)t;
 	t->upcall->libos[UPCALL_LIBOS_ROOT] = s->root;
+	t->upcall->libos[UPCALL_LIBOS_SPACE] = (uint64_t)s;
 	return 0;
 }
 

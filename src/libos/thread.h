@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "machine.h"
 #include "space.h"
 
 #define THREAD_PLACE 0x10000ul
@@ -42,7 +43,10 @@ struct thread {
 
 extern struct thread thread_main; /* the first thread of the env; owns the spare CPU slots */
 
-struct thread *thread_self(void);
+static inline struct thread *thread_self(void)
+{
+	return (struct thread *)upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_THREAD]));
+}
 /* Start run(arg) on a new thread in `space` (NULL: the caller's). It takes one CPU slot from the env's spare ones.
  * NULL: no slot, no frame, or no address left. */
 struct thread *thread_new(void (*run)(void *), void *arg, struct space *space);

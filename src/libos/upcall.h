@@ -20,10 +20,6 @@
 #define UPCALL_DEPTH 4u
 #define UPCALL_STRIDE (2 * FH_PAGE) /* handler stack of each depth */
 
-/* Words of fh_upcall.libos that the kit uses. */
-enum { UPCALL_LIBOS_THREAD, UPCALL_LIBOS_ROOT };
-#define UPCALL_OFFSET(field) __builtin_offsetof(struct fh_upcall, field)
-
 typedef enum answer upcall_handler(struct fh_context *);
 /*
  * Call `handler` for exceptions `vector` (0-31) or FH_VEC_SYSCALL; NULL: the default, a report on the console and exit

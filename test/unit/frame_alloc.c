@@ -222,11 +222,13 @@ TEST("frame_free of a pinned frame is EBUSY and changes nothing")
 
 TEST("frame_free of anything but DATA is EBUSY; of what nobody owns EPERM")
 {
-	for (unsigned type = FH_DATA + 1; type < FH_BUSY; type++)
+	for (unsigned type = FH_DATA + 1; type < FH_BUSY; type++) {
+		pfn_t f = of_type(type);
 		if (type == FH_TABLE)
-			refuses(frame_free(root, TABLE_RUN, 1), EPERM, "yours to free");
+			refuses(frame_free(root, f.n, 1), EPERM, "yours to free");
 		else
-			refuses(frame_free(root, of_type(type).n, 1), EBUSY, "only a DATA frame");
+			refuses(frame_free(root, f.n, 1), EBUSY, "only a DATA frame");
+	}
 	refuses(frame_free(root, RUN, 1), EPERM, "yours to free");
 	refuses(frame_free(root, 0, 1), EPERM, "yours to free");
 	refuses(frame_free(root, A_KERNEL, 1), EPERM, "yours to free");

@@ -23,6 +23,8 @@ static bool over(int a, int e) /* a is e or its ancestor */
 	return false;
 }
 
+#define DONE (long)FH_OP_DONE
+
 /* DESIGN 2, invariant 4, said once more. */
 static long rule(int me, int table_owner, int frame_owner, unsigned type, pfn_t f, bool writable)
 {
@@ -32,16 +34,16 @@ static long rule(int me, int table_owner, int frame_owner, unsigned type, pfn_t 
 	case FH_DATA:
 	case FH_DEVICE:
 		return over(me, frame_owner) && (over(table_owner, frame_owner) || over(frame_owner, table_owner)) ?
-		       FH_OP_DONE : -FH_EPERM;
+		       DONE : -(long)FH_EPERM;
 	case FH_TABLE:
-	case FH_CPU: return writable ? -FH_EACCES : FH_OP_DONE;
+	case FH_CPU: return writable ? -(long)FH_EACCES : DONE;
 	case FH_KERNEL:
 	case FH_FREE: return -FH_EPERM;
 	case FH_BUSY: return -FH_EBUSY;
 	}
 	if (writable)
 		return -FH_EACCES;
-	return over(table_owner, frame_owner) || same(f, env[table_owner]) ? FH_OP_DONE : -FH_EPERM;
+	return over(table_owner, frame_owner) || same(f, env[table_owner]) ? DONE : -(long)FH_EPERM;
 }
 
 static void try_all(int frame_owner, unsigned type, pfn_t f)

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/* tap.c - see tap.h. */
+#include "tap.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static unsigned run, failed;
+static uint64_t owned_before;
+
+static bool line(bool passed, const char *sentence, va_list args)
+{
+	char text[256];
+
+	vsnprintf(text, sizeof(text), sentence, args);
+	printf("%sok %u - %s\n", passed ? "" : "not ", ++run, text);
+	failed += !passed;
+	return passed;
+}
+
+bool ok(bool passed, const char *sentence, ...)
+{
+	va_list args;
+
+	va_start(args, sentence);
+	line(passed, sentence, args);
+	va_end(args);
+	return passed;
+}
+
+bool is(int64_t got, int64_t want, const char *sentence, ...)
+{
+	va_list args;
+
+	va_start(args, sentence);
+	if (!line(got == want, sentence, args))
+		printf("#   got %ld (%#lx), wanted %ld (%#lx)\n", got, got, want, want);
+	va_end(args);
+	return got == want;
+}
+
+static const char *result_name(int64_t r, char *buffer, size_t n)
+{
+	if (r < 0 && r > -4096)
+		snprintf(buffer, n, "-%s", error_name((int)r));
+	else
+		snprintf(buffer, n, "%ld", r);
+	return buffer;
+}
+
+bool returns(int64_t got, int64_t want, const char *sentence, ...)
+{
+	char a[32], b[32];
+	va_list args;
+
+	va_start(args, sentence);
+	if (!line(got == want, sentence, args))
+		printf("#   got %s, wanted %s\n", result_name(got, a, sizeof(a)), result_name(want, b, sizeof(b)));
+	va_end(args);
+	return got == want;
+}
+
+void note(const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	printf("# %s\n", text);
+}
+
+#define SHOWN 8u
+
+void count_bad(struct tally *t, const char *format, ...)
+{
+	char text[256];
+	va_list args;
+
+	if (t->bad++ >= SHOWN)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	printf("#   %s\n", text);
+}
+
+bool none_bad(const struct tally *t, const char *sentence, ...)
+{
+	va_list args;
+
+	va_start(args, sentence);
+	if (!line(t->bad == 0, sentence, args))
+		printf("#   %u times wrong\n", t->bad);
+	va_end(args);
+	return t->bad == 0;
+}
+
+uint64_t frames_owned(void) { return (uint64_t)frame_owned(0); }
+
+uint64_t random64(void)
+{
+	static uint64_t x = 0x5eed;
+	uint64_t z = x += 0x9e3779b97f4a7c15; /* splitmix64 */
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+	z = (z ^ z >> 27) * 0x94d049bb133111eb;
+	return z ^ z >> 31;
+}
+
+pfn_t frame_at(const volatile void *p)
+{
+	pte_t e = space_get(space_current(), page_down((va_t)p));
+	return e & FH_P ? fh_pte_pfn(e) : 0;
+}
+
+/* The kit keeps pages for its records, and the tables over them: pages that only grow, and are no loss. */
+static uint64_t kit_pages(void)
+{
+	return (meta_end() - META_VA) / FH_PAGE + space_current()->tables;
+}
+
+void tap_begin(void)
+{
+	void *warm = malloc(64); /* the heap's first page */
+
+	free(warm);
+	space_trim(space_current(), MM_LO, MM_HI);
+	owned_before = frames_owned();
+	(void)kit_pages;
+}
+
+int tap_end(void)
+{
+	space_trim(space_current(), RAW_AREA, RAW_AREA + PLAN_GIB);
+	space_trim(space_current(), MM_LO, STACK_TOP);
+	is((int64_t)frames_owned(), (int64_t)owned_before, "this env owns as many frames as at the start (HOSTILE 28)");
+	if (info->debug)
+		is(sys_env_ctl(0, FH_ENV_AUDIT, 0, 0), 0, "the audit recomputes every invariant and finds none broken");
+	printf("1..%u\n", run);
+	if (failed)
+		printf("# %u of %u failed\n", failed, run);
+	return failed != 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tap.h - checks that print TAP. Each is one sentence; what went wrong follows it as comments. A check made many times
+ * is one line: gather it with `count_bad`.
+ */
+#pragma once
+
+#include "kit.h"
+
+/* One line of TAP. Returns passed. */
+bool ok(bool passed, const char *sentence, ...) __attribute__((format(printf, 2, 3)));
+/* got == want, else both are shown. */
+bool is(int64_t got, int64_t want, const char *sentence, ...) __attribute__((format(printf, 3, 4)));
+/* The same for what a system call returned: errors by name. */
+bool returns(int64_t got, int64_t want, const char *sentence, ...) __attribute__((format(printf, 3, 4)));
+/* A comment line. */
+void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* For checks in a loop: shows the first few of what was wrong, and counts. */
+struct tally {
+	unsigned bad;
+};
+void count_bad(struct tally *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool none_bad(const struct tally *, const char *sentence, ...) __attribute__((format(printf, 2, 3)));
+
+/* Begin: remembers how many frames this env owns. End: the books balance, the audit finds nothing (debug kernels), and the
+ * plan. Returns the exit status. */
+void tap_begin(void);
+int tap_end(void);
+
+uint64_t frames_owned(void);
+/* A sequence of numbers that is the same in every run. */
+uint64_t random64(void);
+/* A page table entry of this space, and the frame it names. */
+pfn_t frame_at(const volatile void *p);
