@@ -2,7 +2,7 @@
  * console.c - output to COM1 and the VGA text screen, input from COM1 and the keyboard.
  *
  * User output goes through a ring that the UART's interrupt empties; nobody waits for it. The screen is drawn from a
- * shadow in RAM once a call. Locks: console_lock guards everything here.
+ * shadow in RAM, at most once a tick. Locks: console_lock guards everything here.
  */
 #include "console.h"
 #include "layout.h"
@@ -24,6 +24,7 @@ static uint32_t console_lock;
 static uint64_t listener, listener_bits;
 static uint16_t shadow[ROWS][COLUMNS];
 static unsigned row, column, top; /* top: shadow row shown first */
+static bool screen_stale;         /* the shadow has changed since it was drawn */
 static uint64_t *screen = (uint64_t *)(DIRECT_BASE + 0xb8000);
 
 static void lock(void)
@@ -69,6 +70,7 @@ static void screen_put(char c)
 
 static void screen_draw(void)
 {
+	screen_stale = false;
 	uint64_t *to = screen;
 	for (unsigned r = 0; r < ROWS; r++)
 		for (unsigned i = 0; i < COLUMNS / 4; i++)
@@ -203,9 +205,18 @@ uint64_t console_put(const char *bytes, uint64_t n)
 		screen_put(c);
 	}
 	uart_drain();
-	screen_draw();
+	screen_stale = true;
 	unlock();
 	return done;
+}
+
+void console_refresh(void)
+{
+	if (!screen_stale)
+		return;
+	lock();
+	screen_draw();
+	unlock();
 }
 
 uint64_t console_get(char *bytes, uint64_t n)

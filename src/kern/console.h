@@ -14,6 +14,7 @@ uint64_t console_put(const char *bytes, uint64_t n);
 uint64_t console_get(char *bytes, uint64_t n);
 void console_listen(uint64_t thread, uint64_t bits); /* ring these when input arrives */
 void console_interrupt(void); /* IRQ 1 and 4 */
+void console_refresh(void);   /* draw the screen if it is stale: CPU 0, each tick and before it idles */
 
 /* Leave the machine: isa-debug-exit, Bochs' and QEMU's power-off ports, then halt. */
 _Noreturn void machine_exit(unsigned value);

@@ -2,6 +2,7 @@
  * sched.c - slices: each CPU frame holds a vector of weak thread names, and the timer walks it. No priorities, no run
  * queue, no policy: whoever owns the CPU frame fills the vector.
  */
+#include "console.h"
 #include "epoch.h"
 #include "lapic.h"
 #include "pt.h"
@@ -146,6 +147,8 @@ struct fh_regs *schedule(void)
 			return &cpu->thread->regs;
 	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
+	if (cpu->id == 0)
+		console_refresh();
 	epoch_enter_idle();
 	if (deadline != ~0ul)
 		lapic_timer_after(deadline > now ? deadline - now : 1);
@@ -162,6 +165,8 @@ struct fh_regs *sched_tick(void)
 	struct fh_thread *t = this_cpu()->thread;
 	if (t) {
 		epoch_tick();
+		if (this_cpu()->id == 0)
+			console_refresh();
 		if (t->stop)
 			return thread_stop_self(FH_STOPPED);
 		leave(FH_READY);

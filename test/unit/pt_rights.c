@@ -150,8 +150,6 @@ TEST("HARVEST returns A and D and clears them, and stamps only what lost D")
 		assert_int_equal(raw(t.t[1], 9), rw(f) | FH_AVL);
 		assert_int_equal(stamp_of(f), i & 2 ? clock_now() : stamp);
 	}
-	does(set(root, t.t[1], 10, 0x1060));
-	gives(op(root, FH_OP_HARVEST, t.t[1], 11, 0), FH_OP_DONE);
 }
 
 TEST("HARVEST and READ leave a raw word as it is")

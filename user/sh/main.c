@@ -36,18 +36,17 @@ static const struct {
 	int max; /* arguments at most; the rest is for the command to check */
 } commands[] = {
     {"help", "", "this page", cmd_help, 0},
-    {"maps", "[ENV]", "address space of the shell or of an env: title, or pfn as envs prints it", cmd_maps, 1},
-    {"frames", "", "the ownership table by type and by env, and the longest free runs", cmd_frames, 0},
+    {"maps", "[ENV]", "address space of the shell, or of an env: title or pfn", cmd_maps, 1},
+    {"frames", "", "the ownership table by type and owner; free runs", cmd_frames, 0},
     {"envs", "", "the tree of envs: frames owned, quota", cmd_envs, 0},
     {"ps", "", "all threads", cmd_ps, 0},
-    {"run", "NAME [ARGUMENT...] [&]", "run a module; & does not wait for it. The word run may be left out", cmd_run,
-     SH_ARGS},
-    {"kill", "ENV", "end an env and all below it, and free what they own", cmd_kill, 1},
+    {"run", "NAME [ARG...] [&]", "run a module (& doesn't wait); `run` may be left out", cmd_run, SH_ARGS},
+    {"kill", "ENV", "end an env and all below it, free what they own", cmd_kill, 1},
     {"modules", "", "programs that can be run", cmd_modules, 0},
     {"ls", "", "the same", cmd_modules, 0},
-    {"audit", "", "recompute every invariant of the ownership table (kernels built with DEBUG=1)", cmd_audit, 0},
-    {"why", "", "what the kernel refused of late, and why (kernels built with DEBUG=1)", cmd_why, 0},
-    {"halt", "[CODE]", "power off. Without CODE: with the worst status of any command so far; 0 is success", cmd_halt, 1},
+    {"audit", "", "recompute all invariants of the table (DEBUG=1 kernels)", cmd_audit, 0},
+    {"why", "", "what was refused of late, and why (DEBUG=1 kernels)", cmd_why, 0},
+    {"halt", "[CODE]", "power off with CODE, or with the worst status so far", cmd_halt, 1},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -57,11 +56,12 @@ static int cmd_help(int argc, char **argv)
 	(void)argv;
 	for (unsigned i = 0; i < COMMANDS; i++) {
 		int n = printf("  %s %s", commands[i].name, commands[i].arguments);
-		printf("%*s%s\n", n < 32 ? 32 - n : 1, "", commands[i].help);
+		printf("%*s%s\n", n < 24 ? 24 - n : 1, "", commands[i].help);
 	}
-	puts("Commands are separated by `;`.\n"
-	     "Ctrl-C ends the program in the foreground, or clears the line; Ctrl-D is halt; Ctrl-P, at any time, has the\n"
-	     "kernel print its state (Ctrl-L draws the line again). Arrows, Home, End, Ctrl-A E K U W, Tab edit the line.");
+	puts("Commands are separated by `;`. 0 is success; halt without CODE tells of any failure.\n"
+	     "Ctrl-C ends the program in the foreground, or clears the line. Ctrl-D is halt.\n"
+	     "Ctrl-P, at any time, has the kernel print its state; Ctrl-L draws the line again.\n"
+	     "Arrows, Home, End, Backspace, Delete, Ctrl-A E K U W and Tab edit the line.");
 	return SH_OK;
 }
 
