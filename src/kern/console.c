@@ -268,13 +268,29 @@ static void input(char c)
 		ring_put(&in, c);
 }
 
+/* Keys with an 0xe0 prefix, as the sequences that terminals send (ECMA-48). */
+static void key(uint8_t code)
+{
+	static const struct { uint8_t code; char sequence[5]; } keys[] = {
+		{0x48, "\033[A"}, {0x50, "\033[B"}, {0x4d, "\033[C"}, {0x4b, "\033[D"},
+		{0x47, "\033[H"}, {0x4f, "\033[F"}, {0x53, "\033[3~"}};
+	static bool extended;
+	bool was = extended;
+	extended = code == 0xe0;
+	if (!was && !extended)
+		input(key_char(code));
+	for (unsigned i = 0; was && i < sizeof keys / sizeof keys[0]; i++)
+		for (const char *s = keys[i].code == code ? keys[i].sequence : ""; *s; s++)
+			input(*s);
+}
+
 void console_interrupt(void)
 {
 	lock();
 	for (unsigned i = 0; i < 2 * UART_FIFO && (inb(LSR) & LSR_DATA); i++)
 		input(inb(COM1));
 	for (unsigned i = 0; i < UART_FIFO && (inb(0x64) & 1); i++)
-		input(key_char(inb(0x60)));
+		key(inb(0x60));
 	inb(COM1 + 2); /* IIR: acknowledges THRE */
 	uart_drain();
 	uint64_t thread = in.head != in.tail ? listener : 0, bits = listener_bits;

@@ -27,6 +27,8 @@ struct cpu {
 	struct fh_cpu *frame;
 	pfn_t frame_pfn;
 	unsigned slot;             /* slice that is running */
+	bool timer_used;           /* the timer was set for a sleeper: set it again for the slice */
+	uint64_t slice_end;        /* TSC */
 	uint64_t gdt[8] __attribute__((aligned(16)));
 	struct tss tss;
 	uint64_t trace[256] __attribute__((aligned(1024))); /* numbers of the last system calls, a ring */

@@ -293,7 +293,7 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		uint32_t run = atomic_get(&thread_at(f)->state);
 		if (run != FH_STOPPED && run != FH_FAULTED)
 			r = REFUSE(EBUSY, "the thread isn't stopped");
-		stamp_now(f); /* its serial must not come again in this frame */
+		stamp_max(f, thread_at(f)->serial); /* which must not come again in this frame */
 	}
 	if (r == 0)
 		r = await_quiet(atomic_get(&record(f)->stamp) & FH_STAMP_MASK);

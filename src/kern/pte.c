@@ -71,8 +71,8 @@ long leaf_allowed(const struct at *at, pte_t e, pfn_t f, uint64_t state)
 
 static void put_frames(pfn_t first, uint64_t n)
 {
-	for (uint64_t i = 0; i < n; i++)
-		if (!uncounted(fh_type(state_of(pfn(first.n + i)))))
+	if (!uncounted(fh_type(state_of(first)))) /* all of a run are, or none */
+		for (uint64_t i = 0; i < n; i++)
 			ref_put(pfn(first.n + i));
 }
 
@@ -138,8 +138,10 @@ long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index)
 /* An entry lost rights: stamp what it names. */
 void stamp_entry(const struct at *at, pte_t old)
 {
-	for (uint64_t i = 0; i < span(kind_of(at, old)); i++)
-		stamp_now(pfn(fh_pte_pfn(old) + i)); /* a stamp does no harm where it isn't needed */
+	pfn_t first = entry_pfn(old);
+	if (!uncounted(fh_type(state_of(first)))) /* those never change type or owner: nobody waits for them */
+		for (uint64_t i = 0; i < span(kind_of(at, old)); i++)
+			stamp_now(pfn(first.n + i));
 }
 
 /* A child table is no longer linked from slot `index`: stamp, unlink, let go. */

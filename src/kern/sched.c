@@ -72,21 +72,41 @@ void leave(unsigned state)
 	ref_put(cpu->thread_pfn);
 }
 
-bool dispatch(uint64_t name)
+/* Run t, which the caller holds, if it can run: then the reference is the running one. */
+static bool dispatch(pfn_t p, pfn_t owner)
+{
+	struct fh_thread *t = thread_at(p);
+	uint32_t state = atomic_get(&t->state);
+	bool ready = state == FH_READY || (state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc());
+	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
+	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING))
+		return false;
+	enter(p);
+	return true;
+}
+
+static bool dispatch_name(uint64_t name)
 {
 	pfn_t p, owner;
 	if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
 		return false;
-	struct fh_thread *t = thread_at(p);
-	uint32_t state = atomic_get(&t->state);
-	bool expired = state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc();
-	if ((state == FH_READY || expired) && !(atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) &&
-	    atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING)) {
-		enter(p);
-		return true; /* the reference is now the running one */
-	}
+	if (dispatch(p, owner))
+		return true;
 	ref_put(p);
 	return false;
+}
+
+/* A slice ends by time, however often its threads hand it on: then the clock ticks, and the timer is set anew. */
+static void keep_time(struct cpu *cpu)
+{
+	uint64_t now = rdtsc(), slice = SLICE_MS * info->tsc_khz;
+	if (now >= cpu->slice_end) {
+		epoch_tick();
+		cpu->slice_end = now + slice;
+		lapic_timer_after(slice);
+	} else if (cpu->timer_used)
+		lapic_timer_after(cpu->slice_end - now);
+	cpu->timer_used = false;
 }
 
 /* Walk the vector, from the slot after the current one. */
@@ -96,14 +116,14 @@ static bool next_slice(void)
 	uint64_t n = atomic_get(&cpu->frame->nslices);
 	for (uint64_t i = 1; i <= n; i++) {
 		unsigned slot = (cpu->slot + i) % n;
-		if (!dispatch(atomic_get(&cpu->frame->slice[slot])))
+		if (!dispatch_name(atomic_get(&cpu->frame->slice[slot])))
 			continue;
 		cpu->slot = slot;
 		cpu->frame->ticks++;
 		struct fh_upcall *u = upcall_of(cpu->thread);
 		if (u && !(atomic_get(&u->mask) & FH_BELL_SLICE) && atomic_get(&u->depth) == 0)
 			atomic_or(&cpu->thread->bells, FH_BELL_SLICE);
-		lapic_timer_after(SLICE_MS * info->tsc_khz);
+		keep_time(cpu);
 		return true;
 	}
 	return false;
@@ -150,27 +170,32 @@ struct fh_regs *schedule(void)
 	if (cpu->id == 0)
 		console_refresh();
 	epoch_enter_idle();
+	cpu->timer_used = true;
 	if (deadline != ~0ul)
 		lapic_timer_after(deadline > now ? deadline - now : 1);
 	wait_idle();
 }
 
-struct fh_regs *switch_to(uint64_t to)
+struct fh_regs *switch_to(pfn_t to, pfn_t owner)
 {
-	return to && dispatch(to) && ready_to_return() ? &this_cpu()->thread->regs : schedule();
+	if (to.n == 0)
+		return schedule();
+	if (dispatch(to, owner))
+		return ready_to_return() ? &this_cpu()->thread->regs : schedule();
+	ref_put(to);
+	return schedule();
 }
 
 struct fh_regs *sched_tick(void)
 {
-	struct fh_thread *t = this_cpu()->thread;
-	if (t) {
-		epoch_tick();
-		if (this_cpu()->id == 0)
-			console_refresh();
-		if (t->stop)
-			return thread_stop_self(FH_STOPPED);
+	struct cpu *cpu = this_cpu();
+	cpu->slice_end = 0;
+	if (cpu->id == 0)
+		console_refresh();
+	if (cpu->thread && cpu->thread->stop)
+		return thread_stop_self(FH_STOPPED);
+	if (cpu->thread)
 		leave(FH_READY);
-	}
 	return schedule();
 }
 

@@ -285,49 +285,56 @@ static bool may_ring(pfn_t me, pfn_t owner)
 	return false;
 }
 
-static long ring_other(pfn_t me, uint64_t to, uint64_t bits)
+/* Hold `to`, if the caller may ring it. */
+static long get_callee(pfn_t me, uint64_t to, pfn_t *t, pfn_t *owner)
 {
-	pfn_t t, owner;
-	long r = thread_get(me, to, &t, &owner);
-	if (r < 0)
+	long r = thread_get(me, to, t, owner);
+	if (r < 0 || may_ring(me, *owner))
 		return r;
-	if (may_ring(me, owner))
-		thread_ring(t, bits);
-	else
-		r = REFUSE(EPERM, "the thread's env doesn't list the caller's");
-	ref_put(t);
-	return r;
+	ref_put(*t);
+	return REFUSE(EPERM, "the thread's env doesn't list the caller's");
+}
+
+/* The caller keeps running: nobody is switched to. */
+static struct fh_regs *stay(struct fh_regs *regs, pfn_t callee, long result)
+{
+	if (callee.n)
+		ref_put(callee);
+	regs->rax = result;
+	return regs;
 }
 
 struct fh_regs *thread_switch(struct fh_regs *regs, uint64_t to, uint64_t give, uint64_t mask, uint64_t deadline)
 {
 	struct cpu *cpu = this_cpu();
 	struct fh_thread *t = cpu->thread;
-	long r = 0;
+	pfn_t self = cpu->thread_pfn, callee = pfn(0), owner = pfn(0);
 	if (((give | mask) & ~FH_BELLS_USER) || (give && !to))
-		r = REFUSE(EINVAL, "reserved bits, or bits for nobody");
-	else if (to)
-		r = ring_other(cpu->env, to, give);
-	regs->rax = r;
-	if (r < 0)
-		return regs;
+		return stay(regs, callee, REFUSE(EINVAL, "reserved bits, or bits for nobody"));
+	if (to) {
+		long r = get_callee(cpu->env, to, &callee, &owner);
+		if (r < 0)
+			return stay(regs, pfn(0), r);
+		if (give)
+			thread_ring(callee, give);
+	}
 	uint64_t taken = atomic_get(&t->bells) & mask;
 	if (taken) {
 		atomic_and(&t->bells, ~taken);
-		regs->rax = taken;
-		return regs;
+		return stay(regs, callee, taken);
 	}
 	if (deadline && deadline <= rdtsc())
-		return regs;
+		return stay(regs, callee, 0);
+	regs->rax = 0;
 	if (mask == 0 && deadline == 0) {
 		leave(FH_READY);
-		return switch_to(to);
+		return switch_to(callee, owner);
 	}
 	t->wait = mask;
 	t->deadline = deadline ? deadline : ~0ul;
-	ref_hold(cpu->thread_pfn);
+	ref_hold(self);
 	leave(FH_SLEEPING); /* the context is saved: whoever rings now finds a sleeper */
-	thread_ring(cpu->thread_pfn, 0); /* and bits that came before are looked at again */
-	ref_put(cpu->thread_pfn);
-	return switch_to(to);
+	thread_ring(self, 0); /* and bits that came before are looked at again */
+	ref_put(self);
+	return switch_to(callee, owner);
 }

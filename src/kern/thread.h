@@ -52,12 +52,10 @@ struct fh_regs *return_checked(struct fh_regs *regs);
 #define SLICE_MS 10
 extern pfn_t root_env;
 _Noreturn void wait_idle(void); /* entry.asm */
-/* Run t now, if it can: true, and it is the running thread. `name` is a weak name. */
-bool dispatch(uint64_t name);
 /* The running thread has left (or never was): the next one's regs. Idles while there is none. */
 struct fh_regs *schedule(void);
-/* Run `to` for the rest of the slice if it can run, else whoever is next. */
-struct fh_regs *switch_to(uint64_t to);
+/* Run `to` (held; 0: nobody) for the rest of the slice if it can run, else whoever is next. Takes the reference. */
+struct fh_regs *switch_to(pfn_t to, pfn_t owner);
 /* The timer: next slice. */
 struct fh_regs *sched_tick(void);
 /* Save the running thread's FPU state and give it up as `state`. */

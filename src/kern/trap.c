@@ -40,8 +40,10 @@ static struct fh_regs *interrupt(uint64_t vector, struct fh_regs *regs)
 		lapic_eoi();
 	if (vector == VECTOR_FLUSH)
 		serve_flush();
-	if (vector == VECTOR_TIMER || !regs)
+	if (vector == VECTOR_TIMER)
 		return sched_tick();
+	if (!regs)
+		return schedule();
 	upcall_bells(regs);
 	return return_checked(regs);
 }

@@ -142,24 +142,24 @@ static void check_exceptions(void)
 		const char *name, *bytes;
 		unsigned n, vector, after, other; /* after: how far rip has moved; other: what QEMU does instead */
 	} cases[] = {
-#define E(name, bytes, ...) {name, bytes, sizeof(bytes) - 1, __VA_ARGS__}
-	    E("ud2", "\x0f\x0b", UD, 0),
-	    E("ud0", "\x0f\xff\xc0", UD, 0),
-	    E("div by 0", "\x31\xc9\xf7\xf1", 0, 2),
-	    E("idiv overflow", "\x48\xb8\0\0\0\0\0\0\0\x80\x48\x99\x6a\xff\x48\xf7\x3c\x24", 0, 14),
-	    E("int3", "\xcc", 3, 1),
-	    E("int 3 in two bytes", "\xcd\x03", 3, 2),
-	    E("int 4", "\xcd\x04", 4, 2),
+#define E(name, bytes, vector, after, other) {name, bytes, sizeof(bytes) - 1, vector, after, other}
+	    E("ud2", "\x0f\x0b", UD, 0, 0),
+	    E("ud0", "\x0f\xff\xc0", UD, 0, 0),
+	    E("div by 0", "\x31\xc9\xf7\xf1", 0, 2, 0),
+	    E("idiv overflow", "\x48\xb8\0\0\0\0\0\0\0\x80\x48\x99\x6a\xff\x48\xf7\x3c\x24", 0, 14, 0),
+	    E("int3", "\xcc", 3, 1, 0),
+	    E("int 3 in two bytes", "\xcd\x03", 3, 2, 0),
+	    E("int 4", "\xcd\x04", 4, 2, 0),
 	    E("icebp", "\xf1", 1, 1, UD),
-	    E("into, gone in 64-bit mode", "\xce", UD, 0),
-	    E("bound, gone in 64-bit mode", "\x62\x03", UD, 0),
+	    E("into, gone in 64-bit mode", "\xce", UD, 0, 0),
+	    E("bound, gone in 64-bit mode", "\x62\x03", UD, 0, 0),
 	    E("lock on a register", "\xf0\x48\x89\xc0", UD, 0, STOPPED),
-	    E("an instruction of 16 bytes", "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90", GP, 0),
-	    E("x87 exception, unmasked", "\x6a\x00\xd9\x2c\x24\xd9\xe8\xd9\xee\xde\xf9\x9b", 16, 11),
+	    E("an instruction of 16 bytes", "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90", GP, 0, 0),
+	    E("x87 exception, unmasked", "\x6a\x00\xd9\x2c\x24\xd9\xe8\xd9\xee\xde\xf9\x9b", 16, 11, 0),
 	    E("ldmxcsr with reserved bits", "\x68\xff\xff\xff\x7f\x0f\xae\x14\x24", GP, 5, STOPPED),
-	    E("movaps, misaligned", "\x0f\x28\x43\x01", GP, 0),
-	    E("fxsave, misaligned", "\x0f\xae\x43\x01", GP, 0),
-	    E("popf TF: single step", "\x68\x00\x01\x00\x00\x9d\x90\x90", 1, 7),
+	    E("movaps, misaligned", "\x0f\x28\x43\x01", GP, 0, 0),
+	    E("fxsave, misaligned", "\x0f\xae\x43\x01", GP, 0, 0),
+	    E("popf TF: single step", "\x68\x00\x01\x00\x00\x9d\x90\x90", 1, 7, 0),
 #undef E
 	};
 	struct tally t = {0};
@@ -253,24 +253,24 @@ static void check_ldt(void)
 		return;
 	}
 	space_unpeek(&r.space);
-	/* push cs; pop rax; mov [rbx], rax; lretq */
-	static const char gate_code[] = "\x8c\xc8\x48\x89\x03\x48\xcb";
-	va_t target = raw_va(&r, RAW_CODE) + 3;
-	uint64_t low = (target & 0xffff) | 0x08ul << 16 | 0xec00ul << 32 | (target >> 16 & 0xffff) << 48;
-	here[2] = low; /* selector 0x17: call gate, DPL 3, to the kernel's code segment */
-	here[3] = target >> 32;
-	char code[3 + sizeof(gate_code)] = "\x48\xff\x1f"; /* call far [rdi] */
-	memcpy(code + 3, gate_code, sizeof(gate_code));
+	/* call far [rdi]; jmp to the end; through the gate: mov eax, cs; mov [rbx], rax; lretq */
+	static const char code[] = "\x48\xff\x1f\xeb\x07\x8c\xc8\x48\x89\x03\x48\xcb";
+	va_t target = raw_va(&r, RAW_CODE) + 5;
+	here[2] = (target & 0xffff) | 0x08ul << 16 | 0xec00ul << 32 | (target >> 16 & 0xffff) << 48;
+	here[3] = target >> 32; /* selector 0x17: call gate, DPL 3, to the kernel's code segment */
 	uint64_t *data = (uint64_t *)r.page[RAW_DATA];
 	struct fh_regs regs = raw_regs(&r, 0);
 	regs.rdi = raw_va(&r, RAW_DATA) + 64;
 	regs.rbx = raw_va(&r, RAW_DATA);
-	data[0] = 0;
+	data[0] = ~0ul;
 	data[8] = 0;
 	data[9] = 0x17;
 	unsigned got = try_regs(code, sizeof(code) - 1, regs);
-	ok(got == GP, "a far call through an LDT in page 0 is a fault: no call gate of one's own (HOSTILE 53; got %u)", got);
-	ok((data[0] & 3) == (got == STOPPED ? 3 : 0) && data[0] == 0, "no code of the program ran in ring %lu", data[0] & 3);
+	ok(got == GP && data[0] == ~0ul, "page 0 is no LDT: no call gate of one's own (HOSTILE 53)");
+	if (data[0] != ~0ul)
+		note("  the program's code ran with CS %#lx: ring %lu", data[0], data[0] & 3);
+	else if (got != GP)
+		note("  vector %u", got);
 
 	for (unsigned selector = 4; selector < 128; selector += 8) {
 		here[selector / 8] = 0x00cff3000000fffful; /* a data segment */
@@ -293,6 +293,7 @@ static void check_segments(void)
 		unsigned char bytes[2];
 	} into[] = {{"ds", {0x8e, 0xd8}}, {"es", {0x8e, 0xc0}}, {"fs", {0x8e, 0xe0}}, {"gs", {0x8e, 0xe8}}, {"ss", {0x8e, 0xd0}}};
 	struct tally t = {0};
+	bool smap = info->features & FH_HAS_SMAP; /* QEMU pops far returns with supervisor rights (MACHINE): no use then */
 
 	for (unsigned i = 0; i < 5; i++) {
 		for (unsigned selector = 0; selector < 128; selector++) { /* GDT and LDT, beyond the end, RPL 0-3 */
@@ -314,7 +315,7 @@ static void check_segments(void)
 		struct fh_regs regs = raw_regs(&r, 0);
 		regs.rbx = raw_va(&r, RAW_CODE) + sizeof(far_return);
 		unsigned got = try_regs(far_return, sizeof(far_return), regs);
-		bool good = got == STOPPED ? selector == 0x2b : got == GP || got == 11;
+		bool good = got == STOPPED ? selector == 0x2b : got == GP || got == 11 || (smap && got == PF);
 		if (!good)
 			count_bad(&t, "far return to selector %#x: %u, cs %#lx", selector, got, r.view->regs.cs);
 	}
@@ -345,8 +346,7 @@ static void check_segments(void)
 		frame[4] = 0x23;
 		regs.rsp -= 40;
 		unsigned got = try_regs("\x48\xcf", 2, regs);
-		/* with SMAP on, QEMU lets no user iretq through at all (MACHINE) */
-		bool good = got == STOPPED ? selector == 0x2b && !(r.view->regs.rflags & 0x3000) : got == GP || got == 11 || got == PF;
+		bool good = got == STOPPED ? selector == 0x2b && !(r.view->regs.rflags & 0x3000) : got == GP || got == 11 || (smap && got == PF);
 		if (!good)
 			count_bad(&t, "iretq to selector %#x: %u, flags %#lx", selector, got, r.view->regs.rflags);
 	}
