@@ -31,28 +31,27 @@ void load_bases(const struct fh_thread *t)
 }
 
 /* Make t, won by CAS and held, the running thread. */
-static void enter(pfn_t p)
+static void enter(pfn_t p, pfn_t owner)
 {
 	struct cpu *cpu = this_cpu();
 	struct fh_thread *t = thread_at(p);
 	struct fh_upcall *u = upcall_of(t);
 	cpu->thread = t;
 	cpu->thread_pfn = p;
-	cpu->env = owner_of(state_of(p));
+	cpu->env = owner;
 	cpu->tss.rsp0 = (uint64_t)(&t->regs + 1);
 	cpu->frame->thread = thread_name(p);
-	t->home = cpu->id;
-	if (u)
-		atomic_set(&u->cpu, (uint64_t)cpu->id);
+	if (t->home != cpu->id) {
+		t->home = cpu->id;
+		if (u)
+			atomic_set(&u->cpu, (uint64_t)cpu->id);
+	}
 	if (t->loaded != epoch_cpu[cpu->id].root.n)
 		load_root(pfn(t->loaded));
 	dispatch_filter(t);
 	fx_restore(t->fx);
 	clear_selectors();
 	load_bases(t);
-	t->regs.cs = USER_CS;
-	t->regs.ss = USER_DS;
-	t->regs.rflags = (t->regs.rflags & USER_FLAGS) | FLAGS_FIXED;
 	if (t->deadline) { /* it slept in thread_switch: the result is the bits it waited for */
 		uint64_t taken = atomic_and(&t->bells, ~t->wait) & t->wait;
 		bool timely = taken || t->deadline <= rdtsc();
@@ -81,7 +80,7 @@ static bool dispatch(pfn_t p, pfn_t owner)
 	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
 	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING))
 		return false;
-	enter(p);
+	enter(p, owner);
 	return true;
 }
 
@@ -133,6 +132,7 @@ static bool next_slice(void)
 static bool ready_to_return(void)
 {
 	struct fh_thread *t = this_cpu()->thread;
+	sanitize(&t->regs);
 	if (!canonical(t->regs.rip) && !upcall_enter(&t->regs, VECTOR_GP, 0, 0)) {
 		t->regs.vector = VECTOR_GP;
 		uint64_t keeper = t->keeper, bits = t->keeper_bits;

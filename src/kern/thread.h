@@ -19,6 +19,13 @@ static inline void *batch_of(struct fh_thread *t) { return t->batch ? frame_addr
 /* The flags that user code may set. */
 #define USER_FLAGS 0x240dd5ul /* CF PF AF ZF SF TF DF OF AC ID */
 #define FLAGS_FIXED 0x202ul   /* IF and the bit that is always 1 */
+/* Registers that user code chose: nothing in them may be the kernel's to decide. */
+static inline void sanitize(struct fh_regs *regs)
+{
+	regs->cs = USER_CS;
+	regs->ss = USER_DS;
+	regs->rflags = (regs->rflags & USER_FLAGS) | FLAGS_FIXED;
+}
 
 /* Hold the thread that `name` names (0: not taken). Serial 0 passes under authority. The caller puts the reference
  * back. 0, -ESRCH, -EPERM, -ENOSPC. */
@@ -45,7 +52,7 @@ struct fh_regs *upcall(struct fh_regs *regs, uint64_t address);
 /* Deliver doorbell bits that are due. */
 void upcall_bells(struct fh_regs *regs);
 long upcall_return(struct fh_regs *regs);
-/* Force cs, ss and flags; a rip that is not canonical becomes a user #GP. Returns the regs to run. */
+/* Sanitized; a rip that is not canonical becomes a user #GP. Returns the regs to run. */
 struct fh_regs *return_checked(struct fh_regs *regs);
 
 /* sched.c */

@@ -8,13 +8,6 @@
 #include "pt.h"
 #include "thread.h"
 
-static void sanitize(struct fh_regs *regs)
-{
-	regs->cs = USER_CS;
-	regs->ss = USER_DS;
-	regs->rflags = (regs->rflags & USER_FLAGS) | FLAGS_FIXED;
-}
-
 /* The handler can't take it: the thread stops, and whoever keeps it is told. */
 static struct fh_regs *faulted(struct fh_regs *regs, uint64_t address)
 {

@@ -209,6 +209,17 @@ TEST("LINK_NEW makes a FREE frame the next lower table of the table's owner, zer
 	refuses(op(root, FH_OP_LINK_NEW, u.t[2], 9, 0), EINVAL, "LINK_NEW links");
 }
 
+TEST("LINK_NEW zeroes the frame in spite of KEEP, the last owner's too")
+{
+	begin();
+	pfn_t f = data(root);
+	gives(frame_free(root, f.n, 1), 1);
+	fill_frame(f, 0xff);
+	pte_t old;
+	gives(pt_set(root, fh_what(FH_OP_LINK_NEW, FH_KEEP, t.t[2].n, 9, 1), link_to(f), 0, &old), FH_OP_DONE);
+	assert_true(all_bytes(f, 0));
+}
+
 TEST("UNLINK_FREE frees an empty table that nothing else names, and returns its owner's quota: DONE")
 {
 	begin();

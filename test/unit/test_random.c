@@ -10,7 +10,16 @@
 static pfn_t env[ENVS];  /* pfn 0: none */
 static pfn_t known[160]; /* frames that calls like to name */
 static unsigned nknown;
+static pfn_t freed[4];   /* lately: the likeliest to be in a TLB still */
 static uint64_t seed, step_number;
+
+static uint64_t lcg;
+static uint64_t any(uint64_t n) /* below n */
+{
+	lcg = lcg * 6364136223846793005ul + 1442695040888963407ul;
+	return (lcg >> 33) % n;
+}
+static bool once_in(unsigned n) { return any(n) == 0; }
 
 /* ---- The TLBs: what each CPU may hold since its last CR3 load ---- */
 
@@ -45,6 +54,8 @@ static void check_tlbs(void)
 			if (tlb[c][n])
 				suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu: frame %lu from type %u to %u, still in CPU %u's TLB",
 				           seed, step_number, n, held_type[n], type, c);
+		if (type == FH_FREE && held_type[n] != FH_FREE)
+			freed[any(LENGTH(freed))] = pfn(n);
 		held_type[n] = type;
 	}
 	for (unsigned c = 0; c < CPUS; c++)
@@ -53,14 +64,6 @@ static void check_tlbs(void)
 }
 
 /* ---- Choices ---- */
-
-static uint64_t lcg;
-static uint64_t any(uint64_t n) /* below n */
-{
-	lcg = lcg * 6364136223846793005ul + 1442695040888963407ul;
-	return (lcg >> 33) % n;
-}
-static bool once_in(unsigned n) { return any(n) == 0; }
 
 static pfn_t some_env(void)
 {
@@ -79,7 +82,7 @@ static pfn_t some_frame(void)
 
 static pfn_t of(unsigned type) /* a frame of this type if one is soon found */
 {
-	pfn_t f = some_frame();
+	pfn_t f = type == FH_FREE && once_in(2) ? freed[any(LENGTH(freed))] : some_frame();
 	for (unsigned tries = 0; tries < 40 && (f.n >= nframes || type_of(f) != type); tries++)
 		f = some_frame();
 	return f;
@@ -114,7 +117,7 @@ static struct fh_op some_op(unsigned count)
 {
 	pfn_t t = some_table();
 	unsigned level = is_table(type_of(t)) ? level_of(type_of(t)) : 1, opcode = any(FH_NOPS + (once_in(50) ? 6 : 0));
-	uint64_t flags = any(3) << 4 | (once_in(4) ? FH_KEEP : 0);
+	uint64_t flags = (once_in(12) ? any(3) << 4 : 0) | (once_in(4) ? FH_KEEP : 0);
 	pte_t e = some_entry(level);
 	if (level == 4 && opcode == FH_OP_SET && once_in(6))
 		e = t.n << 12 | FH_P | FH_U | FH_NX;
@@ -195,14 +198,17 @@ static void one_step(void)
 	epoch_leave_idle();
 	world_before();
 	switch (any(13)) {
-	case 0: r = frame_alloc(me, f.n, 1 + any(4), once_in(3) ? env_name(some_env()) : 0, any(2)); break;
+	case 0: r = frame_alloc(me, once_in(2) ? of(FH_FREE).n : f.n, 1 + any(4), once_in(3) ? env_name(some_env()) : 0, any(2)); break;
 	case 1: r = frame_free(me, f.n, 1 + any(3)); break;
 	case 2: r = frame_retype(me, f.n, once_in(10) ? any(14) : FH_PT1 + any(4)); break;
 	case 3: r = frame_retype(me, f.n, once_in(4) ? FH_THREAD : FH_DATA); break;
 	case 4: new_env(me); break;
 	case 5: r = env_move_quota(some_env(), (int64_t)any(60) - 20); break;
 	case 6: switch_root(); break;
-	case 7: epoch_tick(); break;
+	case 7:
+		if (once_in(5))
+			epoch_tick();
+		break;
 	case 8: pin_some(); break;
 	case 9: r = batch(me, &done); break;
 	default: {
@@ -227,6 +233,21 @@ static void one_step(void)
 	check_tlbs();
 }
 
+/* Something to start from: three envs with trees and pages, one running on each CPU. */
+static void populate(void)
+{
+	env[1] = child(root, 120);
+	env[2] = child(env[1], 40);
+	for (unsigned i = 0; i < 3; i++) {
+		struct tree t = tree(env[i]);
+		for (unsigned s = 0; s < 4; s++)
+			does(set(env[i], t.t[1], s, rw(data(env[i]))));
+		if (i < CPUS)
+			run_on(i, t.t[4]);
+	}
+	does(frame_retype(root, data(root).n, FH_THREAD));
+}
+
 static void walk_randomly(uint64_t with_seed, uint64_t steps)
 {
 	world_make(CPUS);
@@ -242,6 +263,7 @@ static void walk_randomly(uint64_t with_seed, uint64_t steps)
 		known[nknown++] = others[i];
 	large_exec = seed & 1;
 	run(root, pfn(RUN), seed % 3 ? 512 : 0);
+	populate();
 	memset(tlb, 0, sizeof tlb);
 	machine.on_load = forget;
 	check_tlbs();
