@@ -67,6 +67,7 @@ static void check_leaf(pfn_t t, pfn_t owner, pte_t e, unsigned level)
 		} else {
 			bool shown = uncounted(type) || same(f, owner) || (has_owner(type) && env_within(owner_of(state), owner));
 			check(shown && !(e & FH_W) && !cache, "4 other types only read-only, to owner and ancestors", t.n, e, f.n);
+			check(!large || (type == FH_TABLE && (e & FH_NX)), "7 large pages show only the table, NX", t.n, e, f.n);
 		}
 		if (!uncounted(type))
 			audit_counts[f.n].refs++;

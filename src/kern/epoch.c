@@ -80,12 +80,10 @@ void epoch_tick(void)
 }
 
 /* Ask every CPU that `wanted` picks to load its root, until their epochs pass s. */
-static long force(uint64_t s, bool (*wanted)(unsigned cpu, pfn_t owner), pfn_t owner)
+static void force(uint64_t s, bool (*wanted)(unsigned cpu, pfn_t owner), pfn_t owner)
 {
 	struct epoch_cpu *me = self();
-	if (me->budget == 0)
-		return REFUSE(EAGAIN, "this slice's forced TLB flushes are spent; the next tick makes the frame quiet");
-	me->budget--;
+	me->budget -= me->budget > 0;
 	me->forced++;
 	clock_advance(s);
 	serve_flush();
@@ -99,7 +97,6 @@ static long force(uint64_t s, bool (*wanted)(unsigned cpu, pfn_t owner), pfn_t o
 			if (atomic_get(&me->request)) /* two CPUs waiting for each other serve each other */
 				serve_flush();
 		}
-	return 0;
 }
 
 static bool any_cpu(unsigned cpu, pfn_t owner)
@@ -114,12 +111,27 @@ static bool runs_owner(unsigned cpu, pfn_t owner)
 	return same(owner_of(state_of(root)), owner);
 }
 
-long await_quiet(uint64_t stamp) { return quiet(stamp) ? 0 : force(stamp, any_cpu, pfn(0)); }
+long flush_allowed(void)
+{
+	if (ncpus == 1 || self()->budget > 0)
+		return 0;
+	return REFUSE(EAGAIN, "this slice's forced TLB flushes are spent; the next tick refills them");
+}
 
-long flush_owner(pfn_t owner)
+long await_quiet(uint64_t stamp)
+{
+	if (quiet(stamp))
+		return 0;
+	if (self()->budget == 0)
+		return REFUSE(EAGAIN, "the frames aren't quiet, and this slice's forced TLB flushes are spent");
+	force(stamp, any_cpu, pfn(0));
+	return 0;
+}
+
+void flush_owner(pfn_t owner)
 {
 	if (ncpus > 1)
-		return force(clock_now(), runs_owner, owner);
-	flush_local();
-	return 0;
+		force(clock_now(), runs_owner, owner);
+	else
+		flush_local();
 }

@@ -38,8 +38,10 @@ bool quiet(uint64_t stamp);
 /* Wait until quiet(stamp), forcing flushes if need be. 0, or -EAGAIN when the slice's flushes are spent. Holds no
  * lock. Everything checked before is stale after unless held BUSY, referenced, or reserved. */
 long await_quiet(uint64_t stamp);
-/* Every CPU whose loaded root belongs to `owner` loads its root again. 0 or -EAGAIN. */
-long flush_owner(pfn_t owner);
+/* Every CPU whose loaded root belongs to `owner` loads its root again. Whoever changes entries first asks
+ * flush_allowed (0 or -EAGAIN): once they are changed the flush is not refused any more. */
+void flush_owner(pfn_t owner);
+long flush_allowed(void);
 
 /* Load a root that is referenced by the thread to run, or the kernel's. */
 void load_root(pfn_t r);

@@ -219,10 +219,10 @@ long frame_free(pfn_t me, uint64_t first, uint64_t n)
 
 /* ---- Retyping ---- */
 
-static void thread_init(pfn_t t)
+static void thread_init(pfn_t t, uint64_t serial)
 {
 	struct fh_thread *thread = thread_at(t);
-	thread->serial = clock_now();
+	thread->serial = serial;
 	thread->fx[0] = 0x7f, thread->fx[1] = 0x03;   /* FCW 0x37f: SDM vol. 1, 8.1.5 */
 	thread->fx[24] = 0x80, thread->fx[25] = 0x1f; /* MXCSR 0x1f80: SDM vol. 1, 10.2.3 */
 }
@@ -238,13 +238,14 @@ static void thread_unpin(struct fh_thread *t)
 static long retype_from_data(pfn_t f, unsigned type, uint64_t state)
 {
 	pfn_t owner = owner_of(state);
-	if ((type == FH_ENV || type == FH_THREAD) && clock_now() > FH_SERIAL_MAX)
-		return REFUSE(ENOSPC, "the clock has passed the last serial number");
 	if (type == FH_ENV && env_at(owner)->depth + 1 > FH_ENV_DEPTH)
 		return REFUSE(ENOSPC, "the line of envs from root would be too long");
 	if (!claim_exact(f, make_state(FH_DATA, owner, 0)))
 		return REFUSE(EBUSY, "the frame is still mapped or pinned, or another CPU is changing it");
 	long r = await_quiet(atomic_get(&record(f)->stamp) & FH_STAMP_MASK);
+	uint64_t serial = clock_now(); /* after the wait, which may have advanced it */
+	if (r == 0 && (type == FH_ENV || type == FH_THREAD) && serial > FH_SERIAL_MAX)
+		r = REFUSE(ENOSPC, "the clock has passed the last serial number");
 	if (r < 0) {
 		atomic_set(&record(f)->state, make_state(FH_DATA, owner, 0));
 		return r;
@@ -253,9 +254,9 @@ static long retype_from_data(pfn_t f, unsigned type, uint64_t state)
 	if (type == FH_PT4)
 		mach_fill_root(f);
 	else if (type == FH_THREAD)
-		thread_init(f);
+		thread_init(f, serial);
 	else if (type == FH_ENV) {
-		env_at(f)->serial = clock_now();
+		env_at(f)->serial = serial;
 		env_at(f)->depth = env_at(owner)->depth + 1;
 	}
 	commit(f, type, owner, 0);
@@ -282,11 +283,15 @@ static long retype_to_data(pfn_t f, uint64_t state)
 	unsigned type = fh_type(state);
 	pfn_t owner = owner_of(state);
 	long r = 0;
-	if (type == FH_ENV && (same(owner, f) || (r = env_die(f)) < 0))
-		return r < 0 ? r : REFUSE(EPERM, "root never dies");
 	uint64_t idle = make_state(type, owner, 0);
+	if (type == FH_ENV && same(owner, f))
+		return REFUSE(EPERM, "root never dies");
+	if (fh_refs(state) != 0)
+		return REFUSE(EBUSY, "the frame is still mapped, linked, loaded or running");
+	if (type == FH_ENV && (r = env_die(f)) < 0)
+		return r;
 	if (!claim_exact(f, idle))
-		return REFUSE(EBUSY, "the frame is still mapped, linked, loaded or running, or another CPU is changing it");
+		return REFUSE(EBUSY, "another CPU is changing the frame, or has just referred to it");
 	if (is_table(type) && fh_count(atomic_get(&record(f)->link)) != 0)
 		r = REFUSE(ENOTEMPTY, "the table still has present entries");
 	if (type == FH_THREAD) {
@@ -315,7 +320,7 @@ long frame_retype(pfn_t me, uint64_t n, uint64_t type)
 	pfn_t f = pfn(n);
 	uint64_t state = state_of(f);
 	unsigned from = fh_type(state);
-	bool made = is_table(type) || type == FH_ENV || type == FH_THREAD;
+	bool made = type < FH_NTYPES && (is_table(type) || type == FH_ENV || type == FH_THREAD);
 	if (!made && type != FH_DATA)
 		return REFUSE(EINVAL, "a frame becomes DATA, a page table, an ENV or a THREAD");
 	if (from == FH_FREE || from == FH_KERNEL || !authority(me, owner_of(state)))

@@ -66,9 +66,24 @@ static void cut_ram(struct boot_info *out, struct range r)
 	}
 }
 
-static bool read_region(uint64_t at, struct loader_region *r)
+/* The end of a region, if need be cut at the last page of the address space. */
+static uint64_t end_of(const struct loader_region *r)
 {
-	return boot_read(at, r, sizeof *r) && r->length && r->base + r->length > r->base;
+	uint64_t end = r->base + r->length;
+	return end < r->base ? -PAGE : end;
+}
+
+static bool insert_ram(struct boot_info *out, uint64_t start, uint64_t end)
+{
+	if (end > DIRECT_SIZE) {
+		out->beyond += end - (start > DIRECT_SIZE ? start : DIRECT_SIZE);
+		end = DIRECT_SIZE;
+	}
+	if (start >= end)
+		return true;
+	start = (start + PAGE - 1) & ~(PAGE - 1);
+	end &= ~(PAGE - 1);
+	return start >= end || add_ram(out, (struct range){start, end});
 }
 
 /* Two passes: what is RAM, then what is not; firmware's tables may overlap. */
@@ -78,28 +93,16 @@ static const char *read_map(uint32_t map, uint32_t length, struct boot_info *out
 	for (unsigned pass = 0; pass < 2; pass++) {
 		uint64_t at = map, end = (uint64_t)map + length;
 		for (unsigned n = 0; n < 1024 && at + sizeof r <= end; n++, at += (uint64_t)r.size + 4) {
-			uint32_t size;
-			if (!boot_read(at, &size, 4) || size < sizeof r - 4)
+			if (!boot_read(at, &r, sizeof r) || r.size < sizeof r - 4)
 				return "the memory map is malformed";
-			if (!read_region(at, &r)) {
-				r.size = size;
-				continue;
-			}
-			uint64_t start = r.base, stop = r.base + r.length;
-			if (pass == 0 && r.type == MAP_RAM) {
-				if (stop > DIRECT_SIZE) {
-					out->beyond += stop - (start > DIRECT_SIZE ? start : DIRECT_SIZE);
-					stop = DIRECT_SIZE;
-				}
-				start = (start + PAGE - 1) & ~(PAGE - 1);
-				stop &= ~(PAGE - 1);
-				if (start < stop && !add_ram(out, (struct range){start, stop}))
-					return "the memory map has too many pieces";
-			} else if (pass == 1 && r.type != MAP_RAM)
-				cut_ram(out, (struct range){start & ~(PAGE - 1), (stop + PAGE - 1) & ~(PAGE - 1)});
+			uint64_t start = r.base, stop = end_of(&r);
+			if (pass == 0 && r.type == MAP_RAM && !insert_ram(out, start, stop))
+				return "the memory map has too many pieces";
+			if (pass == 1 && r.type != MAP_RAM && r.length)
+				cut_ram(out, (struct range){start & ~(PAGE - 1), (MIN(stop, -PAGE) + PAGE - 1) & ~(PAGE - 1)});
 		}
 	}
-	return out->nram ? NULL : "the memory map shows no RAM";
+	return NULL;
 }
 
 static const char *read_modules(const struct loader_info *info, struct boot_info *out)
@@ -142,9 +145,11 @@ const char *multiboot_parse(uint32_t magic, uint32_t at, struct boot_info *out)
 	if (info.flags & HAS_MAP)
 		wrong = read_map(info.map, info.map_length, out);
 	else if (info.flags & HAS_MEMORY)
-		add_ram(out, (struct range){LOW_MEMORY, LOW_MEMORY + ((uint64_t)info.mem_upper << 10 & ~(PAGE - 1))});
+		insert_ram(out, LOW_MEMORY, LOW_MEMORY + ((uint64_t)info.mem_upper << 10));
 	else
 		wrong = "the loader says nothing about memory";
+	if (!wrong && out->nram == 0)
+		wrong = "the memory map shows no RAM";
 	if (wrong)
 		return wrong;
 	if (!(info.flags & HAS_MODULES))

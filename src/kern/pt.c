@@ -57,6 +57,9 @@ static inline __attribute__((always_inline)) long decode(pfn_t me, uint64_t w, u
 	return 0;
 }
 
+/* A and D of an entry; a raw word has neither. */
+static inline uint64_t seen_in(pte_t old) { return old & FH_P ? old & (FH_A | FH_D) : 0; }
+
 /* Exchange a slot's entry and keep the count of present ones (the self-map is not counted). */
 static inline pte_t replace(const struct at *at, struct done *d, unsigned index, pte_t e)
 {
@@ -64,7 +67,7 @@ static inline pte_t replace(const struct at *at, struct done *d, unsigned index,
 	enum kind was = kind_of(at, old), is = kind_of(at, e);
 	d->present += (is != WORD && is != SELF) - (was != WORD && was != SELF);
 	d->old = old;
-	d->seen |= old & (FH_A | FH_D);
+	d->seen |= seen_in(old);
 	return old;
 }
 
@@ -159,7 +162,7 @@ static uint64_t run_look(const struct at *at, uint64_t n, struct done *d)
 				stamp_entry(at, old);
 		}
 		d->old = old;
-		d->seen |= old & (FH_A | FH_D);
+		d->seen |= seen_in(old);
 	}
 	return n;
 }
@@ -245,10 +248,8 @@ static uint64_t empty_slots(const struct at *at, uint64_t n)
 }
 
 /* Stages 4 and 5: the frames are BUSY, quiet and filled. */
-static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type)
+static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type, struct done *d)
 {
-	struct done d;
-	done_nothing(&d);
 	long r = table_lock(at->t, at->state);
 	if (r < 0)
 		return r;
@@ -259,10 +260,10 @@ static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64
 	for (uint64_t i = 0; r == 0 && i < slots; i++, e += each << 12) {
 		for (uint64_t k = 0; k < each; k++)
 			commit(pfn(fh_pte_pfn(e) + k), type, at->owner, 1);
-		atomic_set(pte_at(at->t, at->index + i), e); /* after the record: visible with its reference */
-		d.present++;
+		d->old = atomic_swap(pte_at(at->t, at->index + i), e); /* after the record: visible with its reference */
+		d->present++;
 	}
-	settle(at, &d);
+	settle(at, d);
 	return r;
 }
 
@@ -291,7 +292,7 @@ static long claim_frames(const struct at *at, pfn_t first, uint64_t slots, uint6
 }
 
 /* Up to n slots: how many were done, or -errno. */
-static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep)
+static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, struct done *d)
 {
 	long kind = entry_kind(at, e), r;
 	if (kind < 0)
@@ -306,14 +307,12 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep)
 	if (slots == 0)
 		return REFUSE(EEXIST, "the slot already holds a present entry");
 	slots = MIN(slots, (nframes - first.n) / each);
-	if (slots == 0)
-		return REFUSE(EINVAL, "the large page leaves the table");
 	long frames = claim_frames(at, first, slots, each);
 	if (frames < 0)
 		return frames;
 	for (long i = 0; i < frames; i++)
 		scrub(pfn(first.n + i), at->owner, keep && !link);
-	r = install_claimed(at, e, frames / each, each, link ? at->level + FH_PT1 - 2 : FH_DATA);
+	r = install_claimed(at, e, frames / each, each, link ? at->level + FH_PT1 - 2 : FH_DATA, d);
 	if (r == 0)
 		return frames / each;
 	for (long i = 0; i < frames; i++)
@@ -331,10 +330,10 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 		return r;
 	pte_t old = d->old = atomic_get(pte_at(at->t, at->index));
 	enum kind k = kind_of(at, old);
-	if (k == LINK) {
+	if (k == LINK || k == WORD)
 		replace(at, d, at->index, e);
+	if (k == LINK)
 		drop_child(at, entry_pfn(old), at->index);
-	}
 	settle(at, d);
 	if (k == WORD)
 		return 1;
@@ -360,24 +359,13 @@ static __attribute__((noinline)) long set_other(struct at at, uint64_t what, pte
 	done_nothing(&d);
 	long r;
 	if (claims(at.op))
-		r = claim_slots(&at, entry, 1, what & FH_KEEP);
+		r = claim_slots(&at, entry, 1, what & FH_KEEP, &d);
 	else if (at.op == FH_OP_UNLINK_FREE)
 		r = unlink_slot(&at, entry, &d);
 	else
 		r = run(&at, 1, entry, &d) ? 0 : d.error;
 	*old = d.old;
 	return r < 0 ? r : d.kept ? FH_OP_KEPT : FH_OP_DONE;
-}
-
-static __attribute__((noinline)) long flush_after(long done, uint64_t what, va_t va, pfn_t owner)
-{
-	if (what & FH_FLUSH_ALL) {
-		long r = flush_owner(owner);
-		return r < 0 ? r : done;
-	}
-	if (va == 0)
-		flush_local();
-	return done;
 }
 
 long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
@@ -391,6 +379,8 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 		return r;
 	if ((what & FH_FLUSH_LOCAL) && !user_address(va))
 		return REFUSE(EINVAL, "va is no user address");
+	if ((what & FH_FLUSH_ALL) && (r = flush_allowed()) < 0)
+		return r;
 	if (at.op == FH_OP_PROTECT || at.op == FH_OP_NARROW) {
 		if ((r = table_lock(at.t, at.state)) < 0)
 			return r;
@@ -401,11 +391,13 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 		r = set_other(at, what, entry, old);
 	if (r < 0 || !(what & FH_FLUSH_MASK))
 		return r;
-	if ((what & FH_FLUSH_LOCAL) && va) {
+	if (what & FH_FLUSH_ALL)
+		flush_owner(at.owner);
+	else if (va)
 		mach_invlpg(va);
-		return r;
-	}
-	return flush_after(r, what, va, at.owner);
+	else
+		flush_local();
+	return r;
 }
 
 /* ---- pt_update: rounds of many slots ---- */
@@ -437,7 +429,7 @@ long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner)
 	struct done d;
 	done_nothing(&d);
 	if (claims(at.op))
-		r = claim_slots(&at, op->entry, n, op->what & FH_KEEP);
+		r = claim_slots(&at, op->entry, n, op->what & FH_KEEP, &d);
 	else if (at.op == FH_OP_UNLINK_FREE)
 		r = unlink_slot(&at, op->entry, &d);
 	else {
@@ -454,21 +446,23 @@ long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner)
 long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 {
 	uint64_t work = 0, flushes = 0;
-	pfn_t owner = me;
+	pfn_t flush = pfn(0), owner; /* flush: whose tables have been changed with FH_FLUSH_ALL */
 	long r = 0;
 	bool stop = false;
 	epoch_cpu[mach_cpu()].forced = 0;
 	for (*done = 0; *done < n && !stop;) {
 		struct fh_op op = {atomic_get(&ops[*done].what), atomic_get(&ops[*done].entry)};
-		uint64_t before = fh_what_count(op.what);
-		pfn_t last = owner;
-		if ((r = pt_round(me, &op, &owner)) < 0)
+		uint64_t before = fh_what_count(op.what), all = op.what & FH_FLUSH_ALL;
+		if ((all && (r = flush_allowed()) < 0) || (r = pt_round(me, &op, &owner)) < 0)
 			break;
 		atomic_set(&ops[*done].entry, op.entry);
 		atomic_set(&ops[*done].what, op.what);
-		if ((flushes & FH_FLUSH_ALL) && !same(last, owner))
-			flush_owner(last);
 		flushes |= op.what & FH_FLUSH_MASK;
+		if (all && !same(flush, owner)) {
+			if (flush.n)
+				flush_owner(flush);
+			flush = owner;
+		}
 		*done += fh_what_count(op.what) == 0;
 		work += before - fh_what_count(op.what);
 		stop = epoch_cpu[mach_cpu()].forced != 0;
@@ -477,11 +471,9 @@ long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 			stop = mach_interrupt_pending();
 		}
 	}
-	if (flushes & FH_FLUSH_ALL) {
-		long f = flush_owner(owner);
-		return r < 0 ? r : f;
-	}
-	if (flushes & FH_FLUSH_LOCAL)
+	if (flush.n)
+		flush_owner(flush);
+	else if (flushes)
 		flush_local();
 	return r;
 }

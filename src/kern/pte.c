@@ -18,7 +18,11 @@ long entry_kind(const struct at *at, pte_t e)
 {
 	if (!(e & FH_P)) {
 		uint64_t f = (e & phys_mask) >> 12;
-		return f != 0 && f < nframes ? REFUSE(EINVAL, "a non-present word names a frame (L1TF)") : WORD;
+		if (f == 0)
+			return WORD;
+		if (e & FH_PS) /* a speculating CPU takes it for a large page, and its low bits for part of the offset */
+			f &= at->level == 2 ? ~0x1fful : at->level == 3 ? ~0x3fffful : ~0ul;
+		return f < nframes ? REFUSE(EINVAL, "a non-present word names a frame (L1TF)") : WORD;
 	}
 	if ((e & ~ENTRY_BITS) || !(e & FH_U))
 		return REFUSE(EINVAL, "a present entry has U=1, G=0 and no reserved bit");
@@ -31,6 +35,8 @@ long entry_kind(const struct at *at, pte_t e)
 	if (e & FH_PS) {
 		if (at->level != 2 || fh_pte_pfn(e) % FH_LARGE_FRAMES != 0)
 			return REFUSE(EINVAL, "large pages are 2 MiB, aligned, in a PT2");
+		if (nframes - fh_pte_pfn(e) < FH_LARGE_FRAMES)
+			return REFUSE(EINVAL, "the large page leaves the table");
 		if (!(e & FH_NX) && !large_exec)
 			return REFUSE(EACCES, "this CPU may not execute large pages (iTLB multihit)");
 		return LARGE;
@@ -90,7 +96,7 @@ static long get_leaf(const struct at *at, pte_t e, enum kind kind)
 		pfn_t f = pfn(first.n + i);
 		if (!uncounted(type))
 			r = ref_get(f, type, owner_of(head));
-		else if (f.n >= nframes || fh_type(state_of(f)) != type)
+		else if (fh_type(state_of(f)) != type)
 			r = REFUSE(EBUSY, "a large page maps frames of one type");
 		if (r < 0)
 			put_frames(first, i);

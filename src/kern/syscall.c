@@ -56,8 +56,12 @@ static long sys_tlb_flush(ARGS)
 		return REFUSE(EPERM, "no authority over the root");
 	if (d && (!user_address(c) || d > (FH_KERNEL_BASE - c) / PAGE || !user_address(c + d * PAGE - 1)))
 		return REFUSE(EINVAL, "the range leaves user space");
-	if (b == FH_TLB_ALL)
-		return flush_owner(owner_of(state_of(root)));
+	if (b == FH_TLB_ALL) {
+		long r = flush_allowed();
+		if (r == 0)
+			flush_owner(owner_of(state_of(root)));
+		return r;
+	}
 	if (d == 0 || d > FLUSH_RANGE_MAX)
 		flush_local();
 	else
