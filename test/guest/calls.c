@@ -41,7 +41,7 @@ extern const char caller_begin[], caller_end[];
 
 #define QUOTA 200u
 static struct raw r, sibling;
-static pfn_t spare;          /* a DATA frame of r's env, mapped nowhere */
+static pfn_t spare, pt1;     /* of r's env: a DATA frame that is mapped nowhere; the table of its pages */
 static unsigned deaths, lost; /* envs that had to be buried; calls that did not return into their program */
 static uint64_t made;         /* calls */
 
@@ -99,6 +99,7 @@ static void begin_child(void)
 		panic("no child: %s", error_name(e));
 	raw_code(&r, caller_begin, (size_t)(caller_end - caller_begin));
 	spare = frame_get(&frames_first, 1, 1, r.env, 0);
+	pt1 = frame_find(0, FH_PT1, r.env);
 }
 
 static void end_child(struct tally *t)
@@ -169,8 +170,6 @@ static void add(uint64_t v)
 		value[nvalues++] = v;
 }
 
-static pfn_t find(unsigned type, pfn_t env) { return frame_find(0, type, env); }
-
 /* Numbers at edges; frames of everyone; names; entries; operations. */
 static void find_values(void)
 {
@@ -179,11 +178,11 @@ static void find_values(void)
 	    (1ul << 32) - 1, 1ul << 32, (1ul << 32) + 1, 1ul << 47, (1ul << 47) - 1, 1ul << 55, 1ul << 56, 1ul << 62, 1ul << 63,
 	    (1ul << 63) - 1, ~0ul, ~1ul, ~4095ul, FH_KERNEL_BASE, FH_KERNEL_BASE - 1, 0xffffffff80100000ul, 0xffff800000000000ul,
 	};
-	pfn_t me = env_self(), pt1 = find(FH_PT1, r.env), free = frames_first.next(&frames_first, 1, 1, 0);
+	pfn_t me = env_self(), free = frames_first.next(&frames_first, 1, 1, 0);
 	const pfn_t frames[] = {
 	    0x100, 0x7c, info->info_pfn, info->table_pfn, info->clock_pfn, info->cpu_pfn[0], 0xb8, /* kernel, tables, CPU, VGA */
 	    r.env, r.thread, r.root, pt1, r.frames + RAW_CODE, r.frames + RAW_BATCH, spare,      /* its own */
-	    sibling.env, sibling.thread, sibling.root, sibling.frames + RAW_DATA, find(FH_PT1, sibling.env),
+	    sibling.env, sibling.thread, sibling.root, sibling.frames + RAW_DATA, frame_find(0, FH_PT1, sibling.env),
 	    me, fh_name_pfn(upcall_word(UPCALL_OFFSET(thread))), space_current()->root, frame_at(&spare), /* its parent's */
 	    fh_name_pfn(info->root_env), fh_name_pfn(info->root_thread), free, info->nframes - 1, info->nframes, info->nframes + 1,
 	};
@@ -208,7 +207,7 @@ static void find_values(void)
 /* Arguments with which each call could well succeed. */
 static void plausible(uint64_t number, uint64_t arg[4])
 {
-	pfn_t pt1 = find(FH_PT1, r.env), free = frames_first.next(&frames_first, 1, 1, 0);
+	pfn_t free = frames_first.next(&frames_first, 1, 1, 0);
 	const uint64_t good[FH_NSYSCALLS][4] = {
 	    [FH_SYS_thread_switch] = {r.name, 1, 1, 1},
 	    [FH_SYS_thread_ctl] = {0, FH_THREAD_RETURN, 0, 0},
@@ -342,7 +341,7 @@ static uint64_t random_entry(void)
 
 static uint64_t random_what(void)
 {
-	uint64_t table = random64() % 16 == 0 ? random_value() : random64() % 8 ? find(FH_PT1, r.env) : value[37 + random64() % 29];
+	uint64_t table = random64() % 16 == 0 ? random_value() : random64() % 8 ? pt1 : value[37 + random64() % 29];
 	/* the five pages and the tables over them are at low indices: mostly leave them alone, so that the child lives */
 	unsigned index = random64() % 16 == 0 ? 511 : 8 + random64() % 500;
 	unsigned op = random64() % 16 == 0 ? random64() % 16 : random64() % FH_NOPS, count = random64() % 4 ? 1 : random64() % 64;

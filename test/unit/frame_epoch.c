@@ -265,10 +265,31 @@ TEST("flush_owner asks only CPUs whose root belongs to that env")
 	assert_int_equal(machine.ipis[1], 1);
 }
 
+TEST("flush_allowed is EAGAIN when the slice's flushes are spent and there is another CPU to flush")
+{
+	world_make(2);
+	epoch_cpu[0].budget = 0;
+	refuses(flush_allowed(), EAGAIN, "flushes are spent");
+}
+
 TEST("flush_owner on the only CPU is a local flush and spends no budget")
 {
 	epoch_cpu[0].budget = 0;
 	gives(flush_allowed(), 0);
 	flush_owner(root);
 	assert_int_equal(machine.loads[0], 1);
+}
+
+TEST("a flush of other CPUs is allowed while the slice has flushes left, and spends one")
+{
+	world_make(2);
+	epoch_cpu[0].budget = 1;
+	gives(flush_allowed(), 0);
+	flush_owner(root);
+	assert_int_equal(epoch_cpu[0].budget, 0);
+	refuses(flush_allowed(), EAGAIN, "forced TLB flushes are spent");
+	flush_owner(root); /* what was allowed once may take more than one: never less than none */
+	assert_int_equal(epoch_cpu[0].budget, 0);
+	epoch_tick();
+	gives(flush_allowed(), 0);
 }

@@ -302,7 +302,7 @@ TEST("without a map, a mem_upper of 0 is no RAM, and one of 4 TiB ends at 448 Gi
 
 static const struct { uint32_t start, end; const char *words; } bad_modules[] = {
 	{2 * MB, 2 * MB, "empty, in low memory"}, {3 * MB, 2 * MB, "empty, in low memory"}, {0, MB, "empty, in low memory"},
-	{MB - PAGE, 2 * MB, "empty, in low memory"}, {2 * MB + 1, 3 * MB, "page-aligned"}, {0xfffff000, 0xffffffff, "outside RAM"},
+	{MB - PAGE, 2 * MB, "empty, in low memory"}, {2 * MB + 1, 3 * MB, "page-aligned"}, {0xfffff000, ~0u, "outside RAM"},
 	{99 * MB, 100 * MB + 1, "outside RAM"}, {200 * MB, 201 * MB, "outside RAM"}, {49 * MB, 52 * MB, "outside RAM"},
 	{10 * MB, 11 * MB, "two modules overlap"}, {9 * MB, 12 * MB, "two modules overlap"},
 	{10 * MB - PAGE, 10 * MB + 1, "two modules overlap"}, {10 * MB + PAGE, 10 * MB + PAGE + 1, "two modules overlap"},

@@ -355,7 +355,7 @@ TEST("a large page isn't claimed over a taken frame (EBUSY), with quota for 511 
 	does(env_move_quota(a, 1));
 	refuses(claim(a, u.t[2], 0, large(RUN)), EEXIST, "already holds");
 	gives(claim(a, u.t[2], 9, large(RUN)), FH_OP_DONE);
-	refuses(claim(root, t.t[2], 9, large(RAGGED)), EINVAL, "inside the table");
+	refuses(claim(root, t.t[2], 9, large(RAGGED)), EINVAL, "leaves the table");
 }
 
 TEST("two large pages are one run: 1024 frames, 2 MiB a step")

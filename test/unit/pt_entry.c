@@ -106,9 +106,9 @@ TEST("a large page that begins in the table and ends beyond it is refused")
 {
 	begin();
 	run(root, pfn(RAGGED), NFRAMES - RAGGED);
-	refuses(set(root, t.t[2], 9, large(RAGGED)), EINVAL, "inside the table");
+	refuses(set(root, t.t[2], 9, large(RAGGED)), EINVAL, "leaves the table");
 	gives(frame_free(root, RAGGED, 64), 64);
-	refuses(op(root, FH_OP_CLAIM, t.t[2], 9, large(RAGGED)), EINVAL, "inside the table");
+	refuses(op(root, FH_OP_CLAIM, t.t[2], 9, large(RAGGED)), EINVAL, "leaves the table");
 }
 
 /* ---- Non-present words ---- */

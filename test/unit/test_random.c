@@ -193,13 +193,16 @@ static void one_step(void)
 {
 	pfn_t me = some_env(), f = some_frame();
 	uint64_t done = 0;
-	bool unflushed = false, died = false;
+	bool died = false;
 	long r = 0;
 	machine.cpu = any(CPUS);
 	epoch_leave_idle();
 	world_before();
 	switch (any(13)) {
-	case 0: r = frame_alloc(me, once_in(2) ? of(FH_FREE).n : f.n, 1 + any(4), once_in(3) ? env_name(some_env()) : 0, any(2)); break;
+	case 0:
+		f = once_in(2) ? of(FH_FREE) : f;
+		r = frame_alloc(me, f.n, 1 + any(4), once_in(3) ? env_name(some_env()) : 0, any(2));
+		break;
 	case 1: r = frame_free(me, f.n, 1 + any(3)); break;
 	case 2: r = frame_retype(me, f.n, once_in(10) ? any(14) : FH_PT1 + any(4)); break;
 	case 3:
@@ -219,11 +222,10 @@ static void one_step(void)
 		struct fh_op o = some_op(1);
 		pte_t old;
 		r = pt_set(me, o.what, o.entry, 0, &old);
-		unflushed = r == -FH_EAGAIN && (o.what & FH_FLUSH_MASK) == FH_FLUSH_ALL; /* done, but not flushed */
 	}
 	}
 	const char *wrong = world_wrong(), *changed = NULL;
-	if (r < 0 && done == 0 && !unflushed)
+	if (r < 0 && done == 0)
 		changed = world_changed(true);
 	if (changed && died && r == -FH_EAGAIN) /* an env that owns nothing is dead for good, and then waits */
 		changed = NULL;
