@@ -17,6 +17,7 @@ static const struct {
     {"large", demo_large, "2 MiB pages: one entry for 512 frames"},
     {"fault", demo_fault, "a fault is a function call in user mode"},
     {"dirty", demo_dirty, "dirty pages, read without a system call"},
+    {"policy", demo_policy, "which frame? one function pointer, yours or the kit's"},
 };
 #define DEMOS (sizeof(demos) / sizeof(demos[0]))
 
