@@ -452,7 +452,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   empty slot, NX unless info.features has FH_HAS_LARGE_X;
  * - a link names a table one level down: of the same owner any number of times; of another owner once;
  * - a PT4 may name itself, read-only and NX; slot 511 is the kernel's;
- * - a non-present word is the libOS's own, but must not name a frame (L1TF): its address bits are 0 or beyond the table.
+ * - a non-present word is the libOS's own, but must not name a frame (L1TF): its address bits are 0 or beyond the table;
+ *   with PS set in a PT2 or PT3 it names a whole large page.
  *
  * CLAIM and LINK_NEW take FREE frames for the table's owner, against its quota. UNMAP_FREE and UNLINK_FREE skip empty
  * slots.

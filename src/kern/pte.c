@@ -18,11 +18,10 @@ long entry_kind(const struct at *at, pte_t e)
 {
 	if (!(e & FH_P)) {
 		uint64_t f = (e & phys_mask) >> 12;
-		if (f == 0)
-			return WORD;
-		if (e & FH_PS) /* a speculating CPU takes it for a large page, and its low bits for part of the offset */
-			f &= at->level == 2 ? ~0x1fful : at->level == 3 ? ~0x3fffful : ~0ul;
-		return f < nframes ? REFUSE(EINVAL, "a non-present word names a frame (L1TF)") : WORD;
+		bool large = (e & FH_PS) && (at->level == 2 || at->level == 3);
+		if (large) /* a speculating CPU takes it for a large page, and its low bits for part of the offset */
+			f &= at->level == 2 ? ~0x1fful : ~0x3fffful;
+		return f < nframes && (f != 0 || large) ? REFUSE(EINVAL, "a non-present word names a frame (L1TF)") : WORD;
 	}
 	if ((e & ~ENTRY_BITS) || !(e & FH_U))
 		return REFUSE(EINVAL, "a present entry has U=1, G=0 and no reserved bit");

@@ -59,7 +59,7 @@ TEST("PROTECT and NARROW of an empty slot are ENOENT at every level, whatever it
 	begin();
 	for (unsigned level = 1; level <= 4; level++)
 		for (unsigned i = 0; i < 2; i++) {
-			does(set(root, t.t[level], 9, i ? ~(FH_PFN_MASK << 12) & ~1ul : 0));
+			does(set(root, t.t[level], 9, i ? ~(FH_PFN_MASK << 12 | FH_PS) & ~1ul : 0));
 			refuses(op(root, FH_OP_PROTECT, t.t[level], 9, FH_NX), ENOENT, "no present entry");
 			refuses(op(root, FH_OP_NARROW, t.t[level], 9, FH_NX), ENOENT, "no present entry");
 		}
