@@ -79,6 +79,7 @@ static void load_descriptors(struct cpu *cpu, va_t area)
 	cpu->gdt[TSS_SELECTOR / 8 + 1] = tss >> 32;
 	load_gdt(sizeof cpu->gdt - 1, cpu->gdt);
 	load_tss(TSS_SELECTOR);
+	clear_ldt();
 }
 
 void cpu_init(unsigned id)

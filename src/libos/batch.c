@@ -39,19 +39,20 @@ void *batch_area(uint64_t *offset, uint64_t *size)
 	return thread_self()->batch + base;
 }
 
-void batch_begin(struct batch *b, struct frames *frames)
+/* Take half of what is left of this depth's part. */
+static void open_ops(struct batch *b)
 {
 	struct thread *t = thread_self();
-	unsigned p = part(), used = t->batch_used[p], max = (parts[p].max - used + 1) / 2;
+	unsigned p = part(), used = t->batch_used[p];
 
-	if (max == 0)
+	b->max = (parts[p].max - used + 1) / 2;
+	if (b->max == 0)
 		panic("batches nest too deep");
-	*b = (struct batch){.ops = t->batch + parts[p].base + used,
-	                    .max = max,
-	                    .base = parts[p].base + used,
-	                    .part = p,
-	                    .frames = frames};
-	t->batch_used[p] = used + max;
+	b->part = p;
+	b->base = parts[p].base + used;
+	b->ops = t->batch + b->base;
+	b->n = 0;
+	t->batch_used[p] = used + b->max;
 }
 
 static bool claims(unsigned op) { return op == FH_OP_CLAIM || op == FH_OP_LINK_NEW; }
@@ -70,20 +71,31 @@ static bool another(struct frames *f, unsigned op, unsigned count, pte_t *entry)
 	return p != 0;
 }
 
+/* pt_one was refused with `error`: try again, with other frames for claims, as long as that may help. */
+static __attribute__((noinline)) int pt_again(struct frames *f, uint64_t what, pte_t *entry, va_t va, int error)
+{
+	bool claim = claims(fh_what_op(what));
+
+	for (unsigned tries = 0; tries < TRIES; tries += error != -EAGAIN) {
+		if (error == -EAGAIN)
+			wait_quiet();
+		else if (error != -EBUSY || !claim)
+			return error;
+		if (claim && !another(f, fh_what_op(what), 1, entry))
+			return -ENOMEM;
+		error = (int)sys_pt_set(what, *entry, va).rax;
+		if (error >= 0)
+			return error;
+	}
+	return -EBUSY;
+}
+
 int pt_one(struct frames *f, unsigned op, uint64_t flags, pfn_t table, unsigned index, pte_t *entry, va_t va)
 {
 	uint64_t what = fh_what(op, flags, table, index, 1);
+	int r = (int)sys_pt_set(what, *entry, va).rax;
 
-	for (unsigned tries = 0; tries < TRIES; tries++) {
-		int64_t r = sys_pt_set(what, *entry, va).rax;
-		if (r == -EAGAIN)
-			thread_yield();
-		else if (r != -EBUSY || !claims(op))
-			return (int)r;
-		if (claims(op) && !another(f, op, 1, entry))
-			return -ENOMEM;
-	}
-	return -EBUSY;
+	return r >= 0 ? r : pt_again(f, what, entry, va, r);
 }
 
 /* The operation at `op` was refused with `error`. Change it so that it can be tried again: 0, or the error. */
@@ -92,7 +104,7 @@ static int repair(struct batch *b, struct fh_op *op, int error)
 	unsigned code = fh_what_op(op->what), count = fh_what_count(op->what), index = fh_what_index(op->what);
 
 	if (error == -EAGAIN)
-		thread_yield();
+		wait_quiet();
 	else if (error != -EBUSY || !claims(code))
 		return error;
 	if (!claims(code) || another(b->frames, code, count, &op->entry))
@@ -110,74 +122,76 @@ static int repair(struct batch *b, struct fh_op *op, int error)
 	return r < 0 ? r : 0;
 }
 
-/* The only operation, on one page: by registers it is half the price. */
-static void run_one(struct batch *b)
-{
-	struct fh_op *op = b->ops;
-	int r = pt_one(b->frames, fh_what_op(op->what), op->what & (FH_FLUSH_MASK | FH_KEEP), fh_what_table(op->what),
-	               fh_what_index(op->what), &op->entry, b->va);
-
-	b->kept += r == FH_OP_KEPT;
-	b->error = r < 0 ? r : 0;
-	b->n = 0;
-}
-
+/* Carry out what is in the frame. */
 static void batch_run(struct batch *b)
 {
 	unsigned at = 0, tries = 0;
-
-	if (b->n == 1 && b->va && fh_what_count(b->ops->what) == 1 && !b->error) {
-		run_one(b);
-		return;
-	}
 
 	while (at < b->n && !b->error) {
 		struct sys_result r = sys_pt_update((b->base + at) * sizeof(struct fh_op), b->n - at);
 		at += (unsigned)r.rdx;
 		if (r.rdx)
 			tries = 0;
-		if (r.rax < 0)
-			b->error = ++tries > TRIES ? -EBUSY : repair(b, &b->ops[at], (int)r.rax);
+		if (r.rax < 0) {
+			tries += r.rax != -EAGAIN;
+			b->error = tries > TRIES ? -EBUSY : repair(b, &b->ops[at], (int)r.rax);
+		}
 	}
-	for (unsigned i = 0; i < at; i++)
-		b->kept += fh_what_status(b->ops[i].what) == FH_OP_KEPT;
 	b->n = 0;
 }
 
-/* Can the operation be had by raising the count of the one before? */
-static bool joins(const struct fh_op *last, uint64_t what, pte_t entry)
+/* Can the operation be had by raising the count of the newest one? */
+static bool joins(const struct batch *b, uint64_t what, pte_t entry)
 {
 	const uint64_t same = 15 | FH_FLUSH_MASK | FH_KEEP | FH_PFN_MASK << 32;
-	unsigned op = fh_what_op(what), count = fh_what_count(last->what);
+	unsigned op = fh_what_op(what), count = fh_what_count(b->what);
 	bool advances = op == FH_OP_SET || claims(op);
 
-	if ((last->what & same) != (what & same) || fh_what_index(last->what) + count != fh_what_index(what))
+	if ((b->what & same) != (what & same) || fh_what_index(b->what) + count != fh_what_index(what))
 		return false;
 	if (count + fh_what_count(what) > 512)
 		return false;
 	if (advances && entry & FH_P)
-		return entry == last->entry + ((pte_t)count * span(op, entry) << 12);
-	return entry == last->entry && !advances;
+		return entry == b->entry + ((pte_t)count * span(op, entry) << 12);
+	return entry == b->entry && (!advances || !(b->entry & FH_P));
 }
 
-void batch_add(struct batch *b, unsigned op, uint64_t flags, pfn_t table, unsigned index, unsigned count, pte_t entry)
+/* The newest operation goes to the frame. */
+static void put(struct batch *b)
 {
-	uint64_t what = fh_what(op, flags, table, index, count);
-
-	if (b->error)
-		return;
-	if (b->n && joins(&b->ops[b->n - 1], what, entry)) {
-		b->ops[b->n - 1].what += (uint64_t)count << 8;
-		return;
-	}
+	if (!b->ops)
+		open_ops(b);
 	if (b->n == b->max)
 		batch_run(b);
-	b->ops[b->n++] = (struct fh_op){what, entry};
+	b->ops[b->n++] = (struct fh_op){b->what, b->entry};
+}
+
+void batch_join(struct batch *b, uint64_t what, pte_t entry)
+{
+	if (b->error)
+		return;
+	if (joins(b, what, entry)) {
+		b->what += (uint64_t)fh_what_count(what) << 8;
+		return;
+	}
+	put(b);
+	b->what = what;
+	b->entry = entry;
 }
 
 int batch_end(struct batch *b)
 {
-	batch_run(b);
-	thread_self()->batch_used[b->part] = b->base - parts[b->part].base;
+	uint64_t what = b->what;
+
+	if (what && !b->ops && fh_what_count(what) == 1 && !b->error) {
+		int r = (int)sys_pt_set(what, b->entry, b->va).rax;
+		return r >= 0 ? 0 : (r = pt_again(b->frames, what, &b->entry, b->va, r)) < 0 ? r : 0;
+	}
+	if (what && !b->error)
+		put(b);
+	if (b->ops) {
+		batch_run(b);
+		thread_self()->batch_used[b->part] = b->base - parts[b->part].base;
+	}
 	return b->error;
 }

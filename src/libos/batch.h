@@ -11,6 +11,9 @@
  *
  * Batches of one depth may nest (a function called while a batch is being built may build its own): each takes half of
  * what is left. So every batch_begin needs its batch_end, on error paths too.
+ *
+ * The newest operation waits in struct batch: the next one may join it. If it stays the only one, and is about one slot,
+ * it goes by registers and never sees the batch frame.
  */
 #pragma once
 
@@ -18,22 +21,41 @@
 
 /* A batch under construction. Lives on the stack; operations go to the thread's batch frame. */
 struct batch {
-	struct fh_op *ops;     /* first of this depth's part */
+	struct frames *frames; /* where CLAIM and LINK_NEW find another frame when a race is lost */
+	uint64_t what;         /* the newest operation; 0: none yet */
+	pte_t entry;
+	va_t va;               /* set after batch_begin if one page is all it is about: then only that is flushed */
+	struct fh_op *ops;     /* the ones before it, in the batch frame; NULL: none so far */
 	unsigned n, max, base; /* added, room, index of ops[0] in the frame */
 	unsigned part;         /* of the batch frame: depth 0, 1, deeper */
-	va_t va;               /* set after batch_begin if one page is all it is about: then one operation goes by registers */
-	struct frames *frames; /* where CLAIM and LINK_NEW find another frame when a race is lost */
-	uint64_t kept;         /* operations that ended KEPT */
 	int error;             /* the first error; later additions do nothing */
 };
 
 /* Unused part of the batch frame, for arguments of one call: bytes [offset, offset + size) at the returned address. */
 void *batch_area(uint64_t *offset, uint64_t *size);
 
-void batch_begin(struct batch *, struct frames *);
+static inline void batch_begin(struct batch *b, struct frames *frames)
+{
+	b->frames = frames;
+	b->what = b->va = 0;
+	b->ops = NULL;
+	b->error = 0;
+}
 /* Add an operation; joins it to the last one where that only grows its count; runs the batch when it is full.
  * Only for operations whose old entry is not wanted. */
-void batch_add(struct batch *, unsigned op, uint64_t flags, pfn_t table, unsigned index, unsigned count, pte_t entry);
+void batch_join(struct batch *, uint64_t what, pte_t entry);
+static inline void batch_add(struct batch *b, unsigned op, uint64_t flags, pfn_t table, unsigned index, unsigned count,
+                             pte_t entry)
+{
+	uint64_t what = fh_what(op, flags, table, index, count);
+
+	if (b->what) {
+		batch_join(b, what, entry);
+		return;
+	}
+	b->what = what;
+	b->entry = entry;
+}
 /* Run what was added. 0 or the first -errno; -ENOMEM: no FREE frame is left. */
 int batch_end(struct batch *);
 

@@ -29,34 +29,37 @@ int fault_unshare(struct space *s, va_t va, pte_t old, unsigned rights)
 {
 	va_t copy = thread_self()->place + THREAD_SCRATCH;
 	pfn_t copies = fh_pte_pfn(*window_slot(copy, 2)), table = fh_pte_pfn(*window_slot(va, 2));
-	uint64_t state = frame_record(fh_pte_pfn(old))->state;
-	pte_t e = pte_make(fh_pte_pfn(old), rights);
+	pte_t e = pte_make(0, rights), none = 0;
 	int r;
 
-	if (fh_refs(state) == 1 && fh_owner(state) == env_self()) /* the others have let go of it */
-		return (r = pt_one(s->frames, FH_OP_PROTECT, 0, table, pt_index(va, 1), &e, va)) < 0 ? r : 0;
+	if (frame_sole(fh_pte_pfn(old))) /* the others have let go of it */
+		return (r = pt_one(s->frames, FH_OP_PROTECT, FH_FLUSH_LOCAL, table, pt_index(va, 1), &e, va)) < 0 ? r : 0;
 
-	/* A fresh frame at this thread's copy page; then it takes the old one's place. The kernel decides, under its own
-	 * locks, whether ours was the last reference to the old frame. */
+	/* A fresh frame at this thread's copy page; then it takes the old one's place. */
 	e = pte_make(s->frames->next(s->frames, 1, 1, va / FH_PAGE), RIGHT_R | RIGHT_W);
 	if (!fh_pte_pfn(e))
 		return -ENOMEM;
-	if ((r = pt_one(s->frames, FH_OP_CLAIM, FH_KEEP, copies, pt_index(copy, 1), &e, copy)) < 0)
+	if ((r = pt_one(s->frames, FH_OP_CLAIM, FH_KEEP, copies, pt_index(copy, 1), &e, 0)) < 0)
 		return r;
 	memcpy((void *)copy, (const void *)va, FH_PAGE);
-	pfn_t fresh = fh_pte_pfn(e);
-	struct batch b;
-	batch_begin(&b, s->frames);
-	batch_add(&b, FH_OP_UNMAP_FREE, space_flush(), table, pt_index(va, 1), 1, 0);
-	batch_add(&b, FH_OP_SET, space_flush(), table, pt_index(va, 1), 1, pte_make(fresh, rights));
-	batch_add(&b, FH_OP_CLEAR, space_flush(), copies, pt_index(copy, 1), 1, 0);
-	r = batch_end(&b);
-	if (b.kept)
-		orphan_note(fh_pte_pfn(old), 0);
-	return r;
+	/* A frame of our own is freed if ours was the last reference: the kernel decides that under its own locks. */
+	if (fh_owner(frame_record(fh_pte_pfn(old))->state) == env_self() &&
+	    pt_one(s->frames, FH_OP_UNMAP_FREE, space_flush(), table, pt_index(va, 1), &none, va) == FH_OP_KEPT)
+		orphan_note(fh_pte_pfn(old));
+	pte_t fresh = pte_make(fh_pte_pfn(e), rights);
+	if ((r = pt_one(s->frames, FH_OP_SET, space_flush(), table, pt_index(va, 1), &fresh, va)) < 0)
+		return r;
+	r = pt_one(s->frames, FH_OP_CLEAR, space_flush(), copies, pt_index(copy, 1), &none, copy);
+	return r < 0 ? r : 0;
 }
 
 /* ---- Demand zero ---- */
+
+/* The right that the access wanted. */
+static unsigned need(const struct fault *f)
+{
+	return f->error & FAULT_FETCH ? RIGHT_X : f->error & FAULT_WRITE ? RIGHT_W : RIGHT_R;
+}
 
 /* A 2 MiB page around va if the region, the tables and free memory allow. */
 static bool zero_large(struct region *r, struct fault *f)
@@ -71,44 +74,57 @@ static bool zero_large(struct region *r, struct fault *f)
 }
 
 /* Something is mapped at the address already. */
-static enum answer present(struct region *r, struct fault *f, pte_t e)
+static enum answer present(struct fault *f, pte_t e)
 {
+	unsigned rights = pte_rights(e);
+
+	if (!(rights & need(f)))
+		return FAULT_KILL;
 	if (!(f->error & FAULT_WRITE) || e & FH_W)
 		return FAULT_DONE; /* another thread was faster */
-	if (e & FH_PS) /* a fork has write-protected it: from now on page by page */
+	if (e & FH_PS) /* from now on page by page */
 		return space_split(f->space, f->address & ~(PLAN_LARGE - 1)) < 0 ? FAULT_KILL : FAULT_DONE;
-	return fault_unshare(f->space, page_down(f->address), e, r->rights) < 0 ? FAULT_KILL : FAULT_DONE;
+	return fault_unshare(f->space, page_down(f->address), e, rights) < 0 ? FAULT_KILL : FAULT_DONE;
+}
+
+/* There is a 2 MiB page, or one may be made, or else a level-1 table is. FAULT_NEXT: go on with a small page. */
+static enum answer no_small(struct region *r, struct fault *f)
+{
+	pte_t e = space_get(f->space, f->address);
+
+	if (e & FH_P)
+		return present(f, e);
+	if (r->rights & RIGHT_LARGE && r->rights & need(f) && zero_large(r, f))
+		return FAULT_DONE;
+	return space_table(f->space, f->address, 1) ? FAULT_NEXT : FAULT_KILL;
 }
 
 enum answer fault_zero(struct region *r, struct fault *f)
 {
-	unsigned need = f->error & FAULT_FETCH ? RIGHT_X : f->error & FAULT_WRITE ? RIGHT_W : RIGHT_R;
 	struct space *s = f->space;
+	va_t va = f->address;
+	unsigned rights = r->rights;
+	const volatile pte_t *slot = space_slot(s, va, 1);
 
-	if (!(r->rights & need))
-		return FAULT_KILL;
-	bool table = link_at(f->address, 4) && link_at(f->address, 3) && link_at(f->address, 2);
-	const volatile pte_t *slot = window_slot(f->address, 1);
-	if (table && *slot & FH_P)
-		return present(r, f, *slot);
-	if (!table || r->rights & RIGHT_LARGE) {
-		pte_t e = space_get(s, f->address);
-		if (e & FH_P)
-			return present(r, f, e);
-		if (r->rights & RIGHT_LARGE && zero_large(r, f))
-			return FAULT_DONE;
-		if (!space_table(s, f->address, 1))
-			return FAULT_KILL;
+	if (!slot || (r->rights & RIGHT_LARGE && !*slot)) {
+		enum answer a = no_small(r, f);
+		if (a != FAULT_NEXT)
+			return a;
+		slot = window_slot(va, 1);
 	}
-	pte_t e = pte_make(s->frames->next(s->frames, 1, 1, f->address / FH_PAGE), r->rights);
+	pte_t old = *slot;
+	if (old & FH_P)
+		return present(f, old);
+	if (pte_parked(old))
+		return FAULT_KILL;
+	if (pte_promised(old))
+		rights = pte_promised_rights(old);
+	if (!(rights & need(f)))
+		return FAULT_KILL;
+	pte_t e = pte_make(s->frames->next(s->frames, 1, 1, va / FH_PAGE), rights);
 	if (!fh_pte_pfn(e))
 		return FAULT_KILL;
-	pfn_t pt1 = fh_pte_pfn(*window_slot(f->address, 2));
-	unsigned index = pt_index(f->address, 1);
-	/* Once without the loop around it: nearly always enough. */
-	int done = (int)sys_pt_set(fh_what(FH_OP_CLAIM, 0, pt1, index, 1), e, 0).rax;
-	if (done == -EBUSY || done == -EAGAIN)
-		done = pt_one(s->frames, FH_OP_CLAIM, 0, pt1, index, &e, 0);
+	int done = pt_one(s->frames, FH_OP_CLAIM, 0, fh_pte_pfn(*window_slot(va, 2)), pt_index(va, 1), &e, 0);
 	return done >= 0 || done == -EEXIST ? FAULT_DONE : FAULT_KILL;
 }
 

@@ -51,7 +51,8 @@ static int copy_parked(struct space *to, va_t va, pfn_t pfn)
 /* Is b the page after a in a run that one operation can hand on? */
 static bool continues(pte_t a, pte_t b, unsigned n)
 {
-	return b & FH_P && fh_pte_pfn(b) == fh_pte_pfn(a) + n && pte_rights(a) == pte_rights(b);
+	const uint64_t same = FH_P | FH_W | FH_NX | PTE_FORKED | PTE_MAY_WRITE;
+	return fh_pte_pfn(b) == fh_pte_pfn(a) + n && !((a ^ b) & same);
 }
 
 /* Frames of our own ancestors, which we were handed by a fork ourselves, are not ours to hand on: they are copied. */
@@ -81,6 +82,8 @@ static int hand_chunk(struct space *to, struct space *from, struct batch *b, va_
 		if (!(e & FH_P)) {
 			if (pte_parked(e) && copy_parked(to, at + i * FH_PAGE, pte_parked(e)) < 0)
 				return -ENOMEM;
+			if (pte_promised(e))
+				batch_add(b, FH_OP_SET, 0, target, index + i, 1, e);
 			continue;
 		}
 		va_t va = at + i * FH_PAGE;
@@ -91,10 +94,10 @@ static int hand_chunk(struct space *to, struct space *from, struct batch *b, va_
 		}
 		while (i + n < count && continues(e, slot[i + n], n) && !borrowed(slot[i + n]))
 			n++;
-		unsigned rights = pte_rights(e) & ~(cow ? RIGHT_W : 0);
-		batch_add(b, FH_OP_SET, 0, target, index + i, n, pte_make(fh_pte_pfn(e), rights));
-		if (cow && e & FH_W)
-			batch_add(b, FH_OP_NARROW, space_flush(), source, index + i, n, pte_make(0, rights));
+		pte_t copy = cow ? pte_fork(fh_pte_pfn(e), pte_rights(e)) : e & ~(FH_A | FH_D);
+		batch_add(b, FH_OP_SET, 0, target, index + i, n, copy);
+		if (cow && !(e & PTE_FORKED))
+			batch_add(b, FH_OP_NARROW, space_flush(), source, index + i, n, copy & ~FH_PFN_FIELD);
 	}
 	return 0;
 }
@@ -102,14 +105,15 @@ static int hand_chunk(struct space *to, struct space *from, struct batch *b, va_
 /* A 2 MiB page. */
 static int hand_large(struct space *to, struct space *from, struct batch *b, va_t va, pte_t e, bool cow)
 {
-	unsigned rights = pte_rights(e) & ~(cow ? RIGHT_W : 0), index = pt_index(va, 2);
+	pte_t copy = (cow ? pte_fork(fh_pte_pfn(e), pte_rights(e)) : e & ~(FH_A | FH_D)) | FH_PS;
+	unsigned index = pt_index(va, 2);
 	pfn_t target = space_table(to, va, 2);
 
 	if (!target)
 		return -ENOMEM;
-	batch_add(b, FH_OP_SET, 0, target, index, 1, pte_make(fh_pte_pfn(e), rights) | FH_PS);
-	if (cow && e & FH_W)
-		batch_add(b, FH_OP_NARROW, space_flush(), space_table(from, va, 2), index, 1, pte_make(0, rights) | FH_PS);
+	batch_add(b, FH_OP_SET, 0, target, index, 1, copy);
+	if (cow && !(e & PTE_FORKED))
+		batch_add(b, FH_OP_NARROW, space_flush(), space_table(from, va, 2), index, 1, copy & ~FH_PFN_FIELD);
 	return 0;
 }
 
@@ -166,7 +170,7 @@ static int64_t space_fork_here(uint64_t saved, void *arg)
 		to->shared = true;
 		r = link_kit(to, from);
 		for (unsigned i = 0; i < from->nregions && r == 0; i++) {
-			struct region *g = &from->regions[i];
+			struct region *g = from->regions[i];
 			if (g->fork != REGION_SKIP)
 				r = hand_range(to, from, g->base, g->end, g->fork == REGION_COW);
 		}
@@ -261,7 +265,7 @@ static int64_t env_fork_here(uint64_t saved, void *arg)
 	from->shared = true;
 	r = 0;
 	for (unsigned i = 0; i < from->nregions && r == 0; i++)
-		r = hand_region(&c, from, &from->regions[i]);
+		r = hand_region(&c, from, from->regions[i]);
 	if (r == 0)
 		r = hand_kit(&c, from);
 	space_unlock(from);

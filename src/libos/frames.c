@@ -33,6 +33,12 @@ static bool free_and_quiet(pfn_t pfn, uint64_t epoch)
 	return fh_type(f->state) == FH_FREE && (f->stamp & FH_STAMP_MASK) < epoch;
 }
 
+bool frame_sole(pfn_t pfn)
+{
+	uint64_t state = frame_record(pfn)->state;
+	return fh_refs(state) == 1 && fh_owner(state) == env_self();
+}
+
 bool frame_is_quiet(pfn_t pfn) { return free_and_quiet(pfn, frame_epoch()); }
 
 /*
@@ -185,7 +191,7 @@ static int claim_run(pfn_t p, size_t n, pfn_t env, uint64_t flags)
 	while (done < n) {
 		int64_t r = sys_frame_alloc(p + done, n - done, env, flags);
 		if (r == -EAGAIN || r == 0) {
-			thread_yield(); /* the next tick makes it quiet */
+			wait_quiet();
 		} else if (r < 0) {
 			if (done)
 				frame_put(p, done);
@@ -218,10 +224,6 @@ int frame_put(pfn_t pfn, size_t n)
 {
 	while (n > 0) {
 		int64_t r = sys_frame_free(pfn, n);
-		if (r == -EAGAIN || r == 0) {
-			thread_yield();
-			continue;
-		}
 		if (r < 0)
 			return (int)r;
 		pfn += (uint64_t)r;
@@ -233,12 +235,15 @@ int frame_put(pfn_t pfn, size_t n)
 /* frame_retype, waiting while the frame is not quiet or still in use on a CPU. */
 static int retype(pfn_t pfn, unsigned type)
 {
-	int64_t r = -EBUSY;
+	int64_t r;
 
-	for (unsigned tries = 0; tries < TRIES && (r == -EBUSY || r == -EAGAIN); tries++) {
-		if (tries)
+	for (unsigned tries = 0; (r = sys_frame_retype(pfn, type)) == -EAGAIN || (r == -EBUSY && tries < TRIES);) {
+		if (r == -EAGAIN) {
+			wait_quiet();
+		} else {
+			tries++;
 			thread_yield();
-		r = sys_frame_retype(pfn, type);
+		}
 	}
 	return (int)r;
 }

@@ -41,6 +41,8 @@ static inline const volatile struct fh_frame *frame_record(pfn_t pfn)
 	return (const volatile struct fh_frame *)TABLE_VA + pfn;
 }
 static inline bool frame_is_free(pfn_t pfn) { return fh_type(frame_record(pfn)->state) == FH_FREE; }
+/* Ours, and one entry alone names it. */
+bool frame_sole(pfn_t pfn);
 /* FREE, and every running CPU's epoch is past its stamp (DESIGN 4). */
 bool frame_is_quiet(pfn_t pfn);
 /* The lowest epoch of any CPU that is not idle: a frame with a lower stamp is quiet. */

@@ -21,6 +21,27 @@ static void line(va_t lo, va_t hi, unsigned rights, bool shared, const char *nam
 		puts("");
 }
 
+/* One region, in runs of pages with equal rights. Where no entry says otherwise they are the region's. */
+static void print_region(struct space *s, const struct region *r)
+{
+	va_t lo = r->base, at = lo;
+	unsigned rights = region_page_rights(s, r, at);
+	struct leaf leaf;
+
+	while (at < r->end) {
+		va_t next = space_next(s, at, r->end, &leaf) ? leaf.va : r->end; /* up to there nothing is said */
+		unsigned now = next > at ? r->rights & ~RIGHT_LARGE : region_page_rights(s, r, at);
+		if (now != rights) {
+			line(lo, at, rights, r->fork == REGION_SHARE && rights & RIGHT_W, r->name);
+			lo = at;
+			rights = now;
+		}
+		at = next > at ? next : leaf.va + pt_span(leaf.level);
+	}
+	if (lo < r->end)
+		line(lo, r->end, rights, r->fork == REGION_SHARE && rights & RIGHT_W, r->name);
+}
+
 void maps_print(struct space *s)
 {
 	va_t from = 0;
@@ -35,8 +56,10 @@ void maps_print(struct space *s)
 		space_unlock(s);
 		if (!r)
 			break;
-		if (copy.base < copy.end)
-			line(copy.base, copy.end, copy.rights, copy.fork == REGION_SHARE && copy.rights & RIGHT_W, copy.name);
+		if (copy.fork == REGION_SKIP)
+			line(copy.base, copy.end, copy.rights, false, copy.name);
+		else
+			print_region(s, &copy);
 		from = copy.hi;
 	}
 }

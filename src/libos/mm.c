@@ -19,9 +19,11 @@ static bool range_ok(va_t address, uint64_t bytes)
 /* Is any of it the kit's own? Such regions are marked REGION_SKIP; nobody may map over them or take them away. */
 static bool protected_range(struct space *s, va_t lo, va_t hi)
 {
-	for (struct region *r = region_after(s, lo); r && r < s->regions + s->nregions && r->lo < hi; r++)
+	for (struct region *r = region_find(s, lo) ? s->last : region_after(s, lo); r && r->lo < hi; r = region_after(s, r->hi))
 		if (r->fork == REGION_SKIP)
 			return true;
+		else if (r->hi >= hi)
+			return false;
 	return false;
 }
 
@@ -61,6 +63,8 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	if (bytes == 0 || bytes > MM_HI || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
 		return -EINVAL;
 	bytes = page_up(bytes);
+	if (flags & MM_GUARD)
+		rights = 0;
 	if (rights)
 		rights |= RIGHT_R; /* x86-64 has no page that can be written or executed but not read */
 	space_lock(s);
@@ -69,7 +73,7 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	    .base = va,
 	    .end = va + bytes,
 	    .rights = (uint8_t)(rights | (flags & MM_LARGE ? RIGHT_LARGE : 0)),
-	    .fault = flags & MM_GUARD ? fault_guard : fault_zero,
+	    .fault = fault_zero,
 	    .fork = flags & MM_SHARED ? REGION_SHARE : REGION_COW,
 	};
 	if (va && (error = region_add(s, &r)) == 0 && flags & MM_EAGER && rights) {
@@ -94,6 +98,13 @@ int mm_unmap(va_t address, size_t bytes)
 	return r;
 }
 
+/* The part [lo, hi) of region r, or all of it. */
+static int protect_part(struct space *s, struct region *r, va_t lo, va_t hi, unsigned rights)
+{
+	r = region_protect(s, r, lo, hi, rights);
+	return r ? space_promise(s, lo, (hi - lo) / FH_PAGE, rights, r->rights & ~RIGHT_LARGE) : -ENOMEM;
+}
+
 int mm_protect(va_t address, size_t bytes, unsigned rights)
 {
 	struct space *s = space_current();
@@ -104,9 +115,13 @@ int mm_protect(va_t address, size_t bytes, unsigned rights)
 	if (rights)
 		rights |= RIGHT_R;
 	space_lock(s);
-	int r = protected_range(s, address, address + bytes) ? -EINVAL : region_protect(s, address, address + bytes, rights);
-	if (r == 0)
-		r = space_protect(s, address, bytes / FH_PAGE, rights);
+	va_t end = address + bytes;
+	int r = region_covers(s, address, end);
+	for (va_t at = address, stop; at < end && r == 0; at = stop) {
+		struct region *g = region_find(s, at);
+		stop = g->end < end ? g->end : end;
+		r = protect_part(s, g, at, stop, rights);
+	}
 	space_unlock(s);
 	return r;
 }

@@ -13,7 +13,7 @@
 #define MM_NOREPLACE 2u /* with MM_FIXED: -EEXIST if anything is there */
 #define MM_EAGER 4u   /* pages now, not at the first touch */
 #define MM_LARGE 8u   /* 2 MiB pages where they fit, also on demand */
-#define MM_GUARD 16u  /* reserve addresses: a touch kills; mm_protect makes it usable */
+#define MM_GUARD 16u  /* reserve addresses, without rights: a touch kills; mm_protect makes it usable */
 #define MM_SHARED 32u /* a fork shares it instead of copying on write */
 
 /*

@@ -42,9 +42,9 @@ static bool make_room(void)
 	return true;
 }
 
-void orphan_note(pfn_t pfn, unsigned mine)
+void orphan_note(pfn_t pfn)
 {
-	if (!ours(pfn) || fh_refs(frame_record(pfn)->state) <= mine)
+	if (!ours(pfn))
 		return;
 	lock_take(&orphans.lock);
 	if (make_room())

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * region.c - a sorted array of regions per space. Searching is binary, after a look at where the last search ended;
- * adding and cutting move the tail. The array lies in the kit's own memory: a search never faults.
+ * region.c - an array of pointers to regions per space, sorted by address from the highest down: mappings are placed
+ * downward, so that a new one goes near the end, where few pointers have to move. Searching is binary, after a look at
+ * what the last search found. All of it lies in the kit's own memory: a search never faults.
  *
  * The caller holds the space's lock.
  */
@@ -12,17 +13,17 @@
 
 #include "meta.h"
 
-/* Index of the first region with hi > va; nregions if none. */
+/* How many regions end after va: they come first; the last of them is the one that may hold va. */
 static unsigned search(const struct space *s, va_t va)
 {
 	unsigned lo = 0, hi = s->nregions;
 
 	while (lo < hi) {
 		unsigned mid = (lo + hi) / 2;
-		if (s->regions[mid].hi > va)
-			hi = mid;
-		else
+		if (s->regions[mid]->hi > va)
 			lo = mid + 1;
+		else
+			hi = mid;
 	}
 	return lo;
 }
@@ -30,18 +31,19 @@ static unsigned search(const struct space *s, va_t va)
 struct region *region_after(struct space *s, va_t va)
 {
 	unsigned i = search(s, va);
-	return i < s->nregions ? &s->regions[i] : NULL;
+	return i > 0 ? s->regions[i - 1] : NULL;
 }
 
 struct region *region_find(struct space *s, va_t va)
 {
-	if (s->last < s->nregions && s->regions[s->last].lo <= va && va < s->regions[s->last].hi)
-		return &s->regions[s->last];
-	unsigned i = search(s, va);
-	if (i == s->nregions || s->regions[i].lo > va)
+	struct region *r = s->last;
+
+	if (r && r->lo <= va && va < r->hi)
+		return r;
+	r = region_after(s, va);
+	if (!r || r->lo > va)
 		return NULL;
-	s->last = i;
-	return &s->regions[i];
+	return s->last = r;
 }
 
 bool region_busy(struct space *s, va_t lo, va_t hi)
@@ -50,47 +52,77 @@ bool region_busy(struct space *s, va_t lo, va_t hi)
 	return r && r->lo < hi;
 }
 
-/* Room for one more region at index i. False: no memory. */
-static bool open_gap(struct space *s, unsigned i)
+int region_covers(struct space *s, va_t lo, va_t hi)
 {
+	for (va_t at = lo; at < hi;) {
+		struct region *r = region_find(s, at);
+		if (!r || at < r->base || at >= r->end)
+			return -ENOMEM;
+		if (r->fork == REGION_SKIP)
+			return -EINVAL;
+		at = r->end;
+	}
+	return 0;
+}
+
+/* Put a copy of *r at index i. NULL: no memory. */
+static struct region *insert(struct space *s, unsigned i, const struct region *r)
+{
+	if (!s->unused && !(s->unused = meta_alloc(sizeof(*r))))
+		return NULL;
 	if (s->nregions == s->capacity) {
 		unsigned capacity = s->capacity ? 2 * s->capacity : 64;
-		struct region *more = meta_alloc(capacity * sizeof(struct region));
+		struct region **more = meta_alloc(capacity * sizeof(*more));
 		if (!more)
-			return false;
+			return NULL;
 		if (s->regions) {
-			memcpy(more, s->regions, s->nregions * sizeof(struct region));
-			meta_free(s->regions, s->capacity * sizeof(struct region));
+			memcpy(more, s->regions, s->nregions * sizeof(*more));
+			meta_free(s->regions, s->capacity * sizeof(*more));
 		}
 		s->regions = more;
 		s->capacity = capacity;
 	}
-	memmove(&s->regions[i + 1], &s->regions[i], (s->nregions - i) * sizeof(struct region));
-	s->nregions++;
-	return true;
+	struct region *new = s->unused;
+	s->unused = new->next;
+	for (unsigned j = s->nregions++; j > i; j--)
+		s->regions[j] = s->regions[j - 1];
+	*new = *r;
+	return s->regions[i] = new;
 }
 
-static void remove_at(struct space *s, unsigned i)
+/* Take n regions out, from index i on. */
+static void remove_at(struct space *s, unsigned i, unsigned n)
 {
-	s->nregions--;
-	memmove(&s->regions[i], &s->regions[i + 1], (s->nregions - i) * sizeof(struct region));
+	for (unsigned j = i; j < i + n; j++) {
+		s->regions[j]->next = s->unused;
+		s->unused = s->regions[j];
+	}
+	s->nregions -= n;
+	for (; i < s->nregions; i++)
+		s->regions[i] = s->regions[i + n];
+	s->last = NULL;
 }
 
-/* Can b be had by making a longer? Only plain regions: all of the reservation accessible, nothing of their own. */
+/* All of the reservation accessible, nothing of its own. */
+static bool plain(const struct region *r)
+{
+	return r->lo == r->base && r->hi == r->end && r->grow == REGION_FIXED && !r->arg;
+}
+
+/* Can a, below b, be had by making b longer? */
 static bool mergeable(const struct region *a, const struct region *b)
 {
-	return a->hi == b->lo && a->end == a->hi && b->base == b->lo && a->base == a->lo && b->end == b->hi &&
-	       a->fault == b->fault && !a->arg && !b->arg && a->name == b->name && a->rights == b->rights &&
-	       a->grow == REGION_FIXED && b->grow == REGION_FIXED && a->fork == b->fork;
+	return a->hi == b->lo && a->fault == b->fault && a->name == b->name && a->rights == b->rights && a->fork == b->fork &&
+	       plain(a) && plain(b);
 }
 
-/* Merge region i with the next where they are of one kind. */
+/* Merge region i with the one below it where they are of one kind. */
 static void merge_at(struct space *s, unsigned i)
 {
-	if (i + 1 >= s->nregions || !mergeable(&s->regions[i], &s->regions[i + 1]))
+	if (i + 1 >= s->nregions || !mergeable(s->regions[i + 1], s->regions[i]))
 		return;
-	s->regions[i].hi = s->regions[i].end = s->regions[i + 1].hi;
-	remove_at(s, i + 1);
+	s->regions[i]->lo = s->regions[i]->base = s->regions[i + 1]->lo;
+	remove_at(s, i + 1, 1);
 }
 
 static bool user_range(va_t lo, va_t hi)
@@ -101,135 +133,130 @@ static bool user_range(va_t lo, va_t hi)
 
 int region_add(struct space *s, const struct region *r)
 {
-	struct region new = *r;
+	va_t lo = r->lo, hi = r->hi;
 
-	if (!new.lo && !new.hi) {
-		new.lo = new.base;
-		new.hi = new.end;
+	if (!lo && !hi) {
+		lo = r->base;
+		hi = r->end;
 	}
-	if ((new.lo | new.hi | new.base | new.end) % FH_PAGE || !user_range(new.lo, new.hi) || new.base < new.lo ||
-	    new.end < new.base || new.hi < new.end)
+	if ((lo | hi | r->base | r->end) % FH_PAGE || !user_range(lo, hi) || r->base < lo || r->end < r->base || hi < r->end)
 		return -EINVAL;
-	if (region_busy(s, new.lo, new.hi))
+	unsigned i = search(s, lo);
+	if (i > 0 && s->regions[i - 1]->lo < hi)
 		return -EEXIST;
-	unsigned i = search(s, new.lo);
-	if (!open_gap(s, i))
+	struct region *new = insert(s, i, r);
+	if (!new)
 		return -ENOMEM;
-	if (!new.name)
-		new.name = "";
-	s->regions[i] = new;
+	new->lo = lo;
+	new->hi = hi;
+	if (!new->name)
+		new->name = "";
 	merge_at(s, i);
 	if (i > 0)
 		merge_at(s, i - 1);
 	return 0;
 }
 
-/* Cut region i in two at va (lo < va < hi). */
+static va_t clamp(va_t va, va_t lo, va_t hi) { return va < lo ? lo : va > hi ? hi : va; }
+
+/* Cut region i in two at va where va lies inside it: i becomes the upper part. False: no memory. */
 static bool split_at(struct space *s, unsigned i, va_t va)
 {
-	if (!open_gap(s, i))
-		return false;
-	struct region *a = &s->regions[i], *b = &s->regions[i + 1];
-	*a = *b;
-	a->hi = b->lo = va;
-	if (a->end > va)
-		a->end = va;
-	if (a->base > va)
-		a->base = va;
-	if (b->base < va)
-		b->base = va;
-	if (b->end < va)
-		b->end = va;
-	return true;
-}
+	struct region *r = s->regions[i];
 
-/* Split what straddles lo or hi; *first is the index of the first region in [lo, hi). False: no memory. */
-static bool split_ends(struct space *s, va_t lo, va_t hi, unsigned *first)
-{
-	unsigned i = search(s, lo), j;
-
-	if (i < s->nregions && s->regions[i].lo < lo) {
-		if (!split_at(s, i, lo))
-			return false;
-		i++;
-	}
-	j = search(s, hi);
-	if (j < s->nregions && s->regions[j].lo < hi && !split_at(s, j, hi))
+	if (va <= r->lo || va >= r->hi)
+		return true;
+	struct region *lower = insert(s, i + 1, r);
+	if (!lower)
 		return false;
-	*first = i;
+	lower->hi = r->lo = va;
+	lower->base = clamp(r->base, lower->lo, va);
+	lower->end = clamp(r->end, lower->lo, va);
+	r->base = clamp(r->base, va, r->hi);
+	r->end = clamp(r->end, va, r->hi);
 	return true;
 }
 
 int region_cut(struct space *s, va_t lo, va_t hi)
 {
-	unsigned i, n = 0;
+	unsigned i = search(s, hi), n = 0; /* i: the first that ends at hi or below */
 
-	if (!split_ends(s, lo, hi, &i))
-		return -ENOMEM;
-	while (i + n < s->nregions && s->regions[i + n].hi <= hi)
+	if (i > 0 && s->regions[i - 1]->lo < hi) { /* straddles hi: its upper part stays */
+		if (!split_at(s, i - 1, hi))
+			return -ENOMEM;
+	}
+	while (i + n < s->nregions && s->regions[i + n]->hi > lo) {
+		if (!split_at(s, i + n, lo))
+			return -ENOMEM;
 		n++;
-	memmove(&s->regions[i], &s->regions[i + n], (s->nregions - i - n) * sizeof(struct region));
-	s->nregions -= n;
+	}
+	remove_at(s, i, n);
 	return 0;
 }
 
-int region_protect(struct space *s, va_t lo, va_t hi, unsigned rights)
+unsigned region_page_rights(struct space *s, const struct region *r, va_t va)
 {
-	unsigned i;
-	va_t covered = lo;
+	pte_t e = space_get(s, va);
 
-	for (i = search(s, lo); i < s->nregions && s->regions[i].base <= covered && covered < hi; i++)
-		covered = s->regions[i].end;
-	if (covered < hi)
-		return -ENOMEM;
-	if (!split_ends(s, lo, hi, &i))
-		return -ENOMEM;
-	unsigned first = i;
-	for (; i < s->nregions && s->regions[i].lo < hi; i++) {
-		s->regions[i].rights = (uint8_t)(rights | (s->regions[i].rights & RIGHT_LARGE));
-		if (s->regions[i].fault == fault_guard && rights)
-			s->regions[i].fault = fault_zero; /* a reservation comes into use */
-	}
-	while (i-- > first)
-		merge_at(s, i);
-	if (first > 0)
-		merge_at(s, first - 1);
-	return 0;
+	if (e & FH_P)
+		return pte_rights(e);
+	return pte_parked(e) ? 0 : pte_promised(e) ? pte_promised_rights(e) : r->rights & ~RIGHT_LARGE;
+}
+
+struct region *region_protect(struct space *s, struct region *r, va_t lo, va_t hi, unsigned rights)
+{
+	bool whole = lo == r->lo && hi == r->hi;
+
+	if (!plain(r) || (!whole && hi - lo < PLAN_LARGE))
+		return r;
+	unsigned i = search(s, r->lo) - 1;
+	if (!split_at(s, i, hi))
+		return NULL;
+	i += r->lo == hi; /* r is now the part above */
+	if (!split_at(s, i, lo))
+		return NULL;
+	s->regions[i]->rights = (uint8_t)(rights | (s->regions[i]->rights & RIGHT_LARGE));
+	s->last = NULL;
+	merge_at(s, i);
+	if (i > 0)
+		merge_at(s, i - 1);
+	return region_find(s, lo);
 }
 
 va_t region_gap(struct space *s, va_t lo, va_t hi, uint64_t bytes, uint64_t align)
 {
 	/* From the top down: the gap below each region, until one is large enough. */
-	for (unsigned i = search(s, hi - 1);; i--) {
-		va_t top = i < s->nregions && s->regions[i].lo < hi ? s->regions[i].lo : hi;
-		va_t bottom = i > 0 && s->regions[i - 1].hi > lo ? s->regions[i - 1].hi : lo;
+	for (unsigned i = search(s, hi);; i++) {
+		va_t top = i > 0 && s->regions[i - 1]->lo < hi ? s->regions[i - 1]->lo : hi;
+		va_t bottom = i < s->nregions && s->regions[i]->hi > lo ? s->regions[i]->hi : lo;
 		if (top > bottom && top - bottom >= bytes) {
 			va_t va = (top - bytes) & ~(align - 1);
 			if (va >= bottom)
 				return va;
 		}
-		if (i == 0 || bottom == lo)
+		if (bottom == lo)
 			return 0;
 	}
 }
 
 int region_copy(struct space *to, const struct space *from)
 {
-	struct region *copy = meta_alloc(from->capacity * sizeof(struct region));
-
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, from->regions, from->nregions * sizeof(struct region));
-	to->regions = copy;
-	to->nregions = from->nregions;
-	to->capacity = from->capacity;
+	for (unsigned i = 0; i < from->nregions; i++)
+		if (!insert(to, i, from->regions[i]))
+			return -ENOMEM;
 	return 0;
 }
 
 void region_clear(struct space *s)
 {
+	remove_at(s, 0, s->nregions);
+	for (struct region *r = s->unused, *next; r; r = next) {
+		next = r->next;
+		meta_free(r, sizeof(*r));
+	}
 	if (s->regions)
-		meta_free(s->regions, s->capacity * sizeof(struct region));
+		meta_free(s->regions, s->capacity * sizeof(*s->regions));
 	s->regions = NULL;
-	s->nregions = s->capacity = s->last = 0;
+	s->unused = NULL;
+	s->capacity = 0;
 }

@@ -6,7 +6,10 @@
  * A region reserves [lo, hi) and is accessible in [base, end), lo <= base <= end <= hi: a stack reserves the room it may
  * grow into, the heap the room brk may move in. For all others the two ranges are the same.
  *
- * Callers hold the space's lock. Pointers to regions are good until the next region_ call that adds or cuts.
+ * A region's rights are those its pages get when they are touched, and of most of its pages. Single pages may have
+ * others: mm_protect writes those into the page-table entries and leaves the region whole (space.h, pte_promise).
+ *
+ * Callers hold the space's lock. A pointer to a region is good until the region is cut or merged into a neighbour.
  */
 #pragma once
 
@@ -44,6 +47,7 @@ struct region {
 	const char *name;    /* as maps prints it, "" for none; kept by reference */
 	uint8_t rights;      /* RIGHT_R|W|X, RIGHT_LARGE: demand-zero by 2 MiB pages where they fit */
 	uint8_t grow, fork;
+	struct region *next; /* unused ones */
 };
 
 /* Fault functions of the kit. */
@@ -55,14 +59,19 @@ region_fault fault_guard; /* whatever touches it is killed */
 int region_add(struct space *, const struct region *);
 /* The region whose [lo, hi) holds va, or NULL. */
 struct region *region_find(struct space *, va_t va);
-/* The first region that ends after va (it may hold it), or NULL. */
+/* The first region that ends after va (it may hold it), or NULL. The one after r: region_after(s, r->hi). */
 struct region *region_after(struct space *, va_t va);
 /* Does any region touch [lo, hi)? */
 bool region_busy(struct space *, va_t lo, va_t hi);
 /* Take [lo, hi) out of all regions: removes, shortens, splits. Pages are not touched. 0, -ENOMEM. */
 int region_cut(struct space *, va_t lo, va_t hi);
-/* Set the rights of [lo, hi), splitting at the ends. -ENOMEM also if some of it is in no region (POSIX). */
-int region_protect(struct space *, va_t lo, va_t hi, unsigned rights);
+/* Is all of [lo, hi) accessible in regions? 0; -ENOMEM: not all (POSIX); -EINVAL: some of it is the kit's. */
+int region_covers(struct space *, va_t lo, va_t hi);
+/* Rights of the page at va in region r: those its entry says it has or will have, else the region's. */
+unsigned region_page_rights(struct space *, const struct region *r, va_t va);
+/* New rights for [lo, hi), which region r covers: r's own if that is all of it; a region cut off from it if that is 2
+ * MiB or more; else r stays as it is, and the pages have to say it. The region that now covers it, NULL: no memory. */
+struct region *region_protect(struct space *, struct region *r, va_t lo, va_t hi, unsigned rights);
 /* Highest free [va, va + bytes) in [lo, hi), va aligned; 0: none. */
 va_t region_gap(struct space *, va_t lo, va_t hi, uint64_t bytes, uint64_t align);
 /* Copy the list of one space to another (whose list is empty). */

@@ -75,12 +75,6 @@ pfn_t space_table(struct space *s, va_t va, unsigned level)
 	return table;
 }
 
-static va_t chunk_end(va_t va, va_t end)
-{
-	va_t next = (va & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
-	return next < end ? next : end;
-}
-
 /* Nothing in it: neither present entries nor the libOS's own words. */
 static bool table_empty(const volatile pte_t *slot)
 {
@@ -235,7 +229,8 @@ static void drop_run(struct space *s, struct batch *b, pfn_t table, const volati
 {
 	if (s->shared && !keep)
 		for (unsigned k = i; k < j; k++)
-			orphan_note(fh_pte_pfn(slot[k]), 1);
+			if (fh_refs(frame_record(fh_pte_pfn(slot[k]))->state) > 1)
+				orphan_note(fh_pte_pfn(slot[k]));
 	batch_add(b, keep ? FH_OP_CLEAR : FH_OP_UNMAP_FREE, space_flush(), table, index + i, j - i, 0);
 }
 

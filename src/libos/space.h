@@ -35,8 +35,9 @@ struct space {
 	pfn_t env;              /* who owns its tables; 0: this env */
 	struct frames *frames;  /* where its frames come from */
 	struct lock lock;       /* regions, and decisions about what is mapped */
-	struct region *regions; /* sorted by address; region.c */
-	unsigned nregions, capacity, last; /* last: where the latest search ended */
+	struct region **regions; /* sorted by address, the highest first; region.c */
+	unsigned nregions, capacity;
+	struct region *last, *unused; /* last: what the latest search found, or NULL */
 	bool shared;            /* was forked: frames may have references from elsewhere */
 	uint64_t faults;        /* page faults answered in it */
 	uint64_t tables;        /* page tables made for it */
@@ -63,15 +64,38 @@ static inline pte_t pte_make(pfn_t pfn, unsigned rights)
 {
 	return pfn << 12 | FH_P | FH_U | (rights & RIGHT_W ? FH_W : 0) | (rights & RIGHT_X ? 0 : FH_NX);
 }
-/* 0 when not present. */
+/* AVL bits of present entries. After a fork a frame may have other users: FORKED. Such an entry lacks W, and MAY_WRITE
+ * says that the program has the right; its first write copies the frame, or takes it if nobody else has it any more. */
+#define PTE_FORKED (1ul << 11)
+#define PTE_MAY_WRITE (1ul << 10)
+/* Rights that the program has there. */
 static inline unsigned pte_rights(pte_t e)
 {
-	return e & FH_P ? RIGHT_R | (e & FH_W ? RIGHT_W : 0) | (e & FH_NX ? 0 : RIGHT_X) : 0;
+	return e & FH_P ? RIGHT_R | (e & (FH_W | PTE_MAY_WRITE) ? RIGHT_W : 0) | (e & FH_NX ? 0 : RIGHT_X) : 0;
 }
-/* A page whose frame is kept but may not be touched (PROT_NONE): a non-present word that names the frame in inverted
- * bits, as the kernel wants it (L1TF). pte_parked() is its pfn, or 0. */
-pte_t pte_park(pfn_t pfn);
-pfn_t pte_parked(pte_t);
+/* The entry for both sides of a fork. */
+static inline pte_t pte_fork(pfn_t pfn, unsigned rights)
+{
+	return pte_make(pfn, rights & ~RIGHT_W) | PTE_FORKED | (rights & RIGHT_W ? PTE_MAY_WRITE : 0);
+}
+
+/*
+ * The kit's own non-present words; a tag in the AVL bits tells them apart.
+ *   parked    a page whose frame is kept but may not be touched (PROT_NONE): the pfn in inverted bits, because a
+ *             non-present word must not name RAM (L1TF). pte_parked() is the pfn, or 0.
+ *   promised  a page not touched yet that will have rights of its own, not its region's.
+ */
+#define PTE_PARKED (1ul << 9)
+#define PTE_PROMISED (1ul << 10)
+#define PTE_PARKED_FIELD (((1ul << 28) - 1) << 12)
+static inline pte_t pte_park(pfn_t pfn) { return (~pfn << 12 & PTE_PARKED_FIELD) | PTE_PARKED; }
+static inline pfn_t pte_parked(pte_t e)
+{
+	return (e & (FH_P | PTE_PARKED)) == PTE_PARKED ? (~e & PTE_PARKED_FIELD) >> 12 : 0;
+}
+static inline pte_t pte_promise(unsigned rights) { return PTE_PROMISED | (pte_t)rights << 52; }
+static inline bool pte_promised(pte_t e) { return (e & (FH_P | PTE_PROMISED)) == PTE_PROMISED; }
+static inline unsigned pte_promised_rights(pte_t e) { return e >> 52 & (RIGHT_R | RIGHT_W | RIGHT_X); }
 
 /* -- a new space: an empty PT4 with its recursive window, owned by env (0: me). space_free gives back its tables and
  *    every frame that nothing else refers to. Not for the current space. -- */
@@ -107,9 +131,11 @@ int space_fill(struct space *, va_t va, size_t n, unsigned rights);
 int space_drop(struct space *, va_t va, size_t n);
 /* Unmap only; flush. */
 int space_unmap(struct space *, va_t va, size_t n);
-/* Change the rights of what is mapped, at once; 0 takes the pages away and keeps their frames. In a space that was forked
- * a page whose frame somebody else also refers to stays read-only until the first write. */
+/* Change the rights of what is mapped, at once; 0 takes the pages away and keeps their frames. A page that a fork left
+ * shared stays read-only until the first write. */
 int space_protect(struct space *, va_t va, size_t n, unsigned rights);
+/* The same, and pages not there yet will have these rights too, in a region whose others get `rest`. */
+int space_promise(struct space *, va_t va, size_t n, unsigned rights, unsigned rest);
 /* Turn the 2 MiB page at va (2 MiB-aligned) into 512 of 4 KiB. 0 also if there is none. */
 int space_split(struct space *, va_t va);
 /* Free every empty table in [va, end): returns how many. */

@@ -34,53 +34,70 @@ int space_split(struct space *s, va_t va)
 	return batch_end(&b);
 }
 
-/* May a page that a fork left read-only become writable in place: is the frame ours alone? */
-static bool sole(struct space *s, pfn_t pfn)
-{
-	uint64_t state = frame_record(pfn)->state;
-	return fh_refs(state) == 1 && fh_owner(state) == (s->env ? s->env : env_self());
-}
+/* What space_protect and space_promise are asked for. */
+struct wish {
+	unsigned rights;
+	bool promise;   /* also where nothing is mapped yet: */
+	pte_t untouched; /* the word there, 0 if the region has these rights anyway */
+};
 
-/* How long is the run of entries from i on that `rights` treats alike? *e: the entry to write. */
-static unsigned alike(struct space *s, const volatile pte_t *slot, unsigned i, unsigned count, unsigned rights, pte_t *e)
+/* Present entries from slot[i] on that are treated alike: one operation. Returns the index after the last. */
+static unsigned protect_run(struct batch *b, const volatile pte_t *slot, unsigned i, unsigned count, pfn_t table,
+                            unsigned index, unsigned rights)
 {
-	bool check = s->shared && rights & RIGHT_W;
-	bool wide = !check || sole(s, fh_pte_pfn(slot[i]));
-	unsigned j = i + 1;
+	pte_t first = slot[i], e;
+	unsigned j = i + 1, had = pte_rights(first);
 
-	while (j < count && slot[j] & FH_P && (!check || sole(s, fh_pte_pfn(slot[j])) == wide))
-		j++;
-	*e = pte_make(0, wide ? rights : rights & ~RIGHT_W);
+	for (; j < count && ((e = slot[j]) & (FH_P | PTE_FORKED)) == (first & (FH_P | PTE_FORKED)); j++)
+		had |= pte_rights(e);
+	/* A right gained needs no other CPU's attention: the worst is a fault that finds everything in order. */
+	uint64_t flush = had & ~rights ? space_flush() : FH_FLUSH_LOCAL;
+	batch_add(b, FH_OP_PROTECT, flush, table, index + i, j - i, first & PTE_FORKED ? pte_fork(0, rights) : pte_make(0, rights));
 	return j;
 }
 
-static void protect_chunk(struct space *s, struct batch *b, va_t at, unsigned count, unsigned rights)
+/* A present page loses all rights but keeps its frame. Parked, the frame has no reference from here: it must be ours
+ * alone, or somebody else would free it. */
+static void park(struct space *s, struct batch *b, va_t va, pfn_t table, const volatile pte_t *slot)
+{
+	if (!frame_sole(fh_pte_pfn(*slot)) && !b->error)
+		b->error = fault_unshare(s, va, *slot, RIGHT_R);
+	orphan_forget(fh_pte_pfn(*slot), 1);
+	batch_add(b, FH_OP_CLEAR, space_flush(), table, pt_index(va, 1), 1, pte_park(fh_pte_pfn(*slot)));
+}
+
+static void protect_chunk(struct space *s, struct batch *b, va_t at, unsigned count, const struct wish *w)
 {
 	const volatile pte_t *slot = space_slot(s, at, 1);
+	pfn_t table = slot ? fh_pte_pfn(*space_slot(s, at, 2)) : 0;
 	unsigned index = pt_index(at, 1);
 
-	if (!slot)
+	if (!table && (!w->promise || !w->untouched))
 		return;
-	pfn_t table = fh_pte_pfn(*space_slot(s, at, 2));
-	for (unsigned i = 0, j; i < count; i = j) {
-		pte_t old = slot[i], e;
-		j = i + 1;
-		if (old & FH_P && rights) {
-			j = alike(s, slot, i, count, rights, &e);
-			batch_add(b, FH_OP_PROTECT, space_flush(), table, index + i, j - i, e);
-		} else if (old & FH_P) {
-			/* Parked, the frame has no reference from here: it must be ours alone, or it would be freed. */
-			if (s->shared && !sole(s, fh_pte_pfn(old)) && !b->error)
-				b->error = fault_unshare(s, at + i * FH_PAGE, old, RIGHT_R);
-			orphan_forget(fh_pte_pfn(slot[i]), 1);
-			batch_add(b, FH_OP_CLEAR, space_flush(), table, index + i, 1, pte_park(fh_pte_pfn(slot[i])));
-		} else if (pte_parked(old) && rights) {
-			batch_add(b, FH_OP_SET, 0, table, index + i, 1, pte_make(pte_parked(old), rights));
+	if (!table) {
+		if (!(table = space_table(s, at, 1))) {
+			b->error = -ENOMEM;
+			return;
 		}
+		slot = space_slot(s, at, 1);
+	}
+	for (unsigned i = 0; i < count;) {
+		pte_t e = slot[i];
+		if (e & FH_P && w->rights) {
+			i = protect_run(b, slot, i, count, table, index, w->rights);
+			continue;
+		}
+		if (e & FH_P)
+			park(s, b, at + i * FH_PAGE, table, &slot[i]);
+		else if (pte_parked(e) && w->rights)
+			batch_add(b, FH_OP_SET, 0, table, index + i, 1, pte_make(pte_parked(e), w->rights));
+		else if (!pte_parked(e) && w->promise && e != w->untouched)
+			batch_add(b, FH_OP_SET, 0, table, index + i, 1, w->untouched);
+		i++;
 	}
 }
 
-int space_protect(struct space *s, va_t va, size_t n, unsigned rights)
+static int protect(struct space *s, va_t va, size_t n, const struct wish *w)
 {
 	va_t end = va + n * FH_PAGE;
 	struct batch b;
@@ -88,24 +105,32 @@ int space_protect(struct space *s, va_t va, size_t n, unsigned rights)
 	batch_begin(&b, s->frames);
 	b.va = n == 1 ? va : 0;
 	for (va_t at = va, stop; at < end && !b.error; at = stop) {
-		stop = (at & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
-		if (stop > end)
-			stop = end;
+		stop = chunk_end(at, end);
 		const volatile pte_t *large = space_slot(s, at, 2);
-		if (!large)
-			continue;
-		if (*large & FH_P && *large & FH_PS) {
-			bool x = !(rights & RIGHT_X) || info->features & FH_HAS_LARGE_X;
-			if (stop - at == PLAN_LARGE && rights && x && !s->shared) {
-				batch_add(&b, FH_OP_PROTECT, space_flush(), space_table(s, at, 2), pt_index(at, 2), 1, pte_make(0, rights) | FH_PS);
+		if (large && *large & FH_P && *large & FH_PS) {
+			bool x = !(w->rights & RIGHT_X) || info->features & FH_HAS_LARGE_X;
+			if (stop - at == PLAN_LARGE && w->rights && x && !(*large & PTE_FORKED)) {
+				batch_add(&b, FH_OP_PROTECT, space_flush(), space_table(s, at, 2), pt_index(at, 2), 1,
+				          pte_make(0, w->rights) | FH_PS);
 				continue;
 			}
 			if ((b.error = space_split(s, at & ~(PLAN_LARGE - 1))) < 0)
 				break;
 		}
-		protect_chunk(s, &b, at, (unsigned)((stop - at) / FH_PAGE), rights);
+		protect_chunk(s, &b, at, (unsigned)((stop - at) / FH_PAGE), w);
 	}
 	return batch_end(&b);
+}
+
+int space_protect(struct space *s, va_t va, size_t n, unsigned rights)
+{
+	return protect(s, va, n, &(struct wish){.rights = rights});
+}
+
+int space_promise(struct space *s, va_t va, size_t n, unsigned rights, unsigned rest)
+{
+	pte_t untouched = rights == rest ? 0 : pte_promise(rights);
+	return protect(s, va, n, &(struct wish){rights, true, untouched});
 }
 
 int space_clean(struct space *s, va_t va, size_t n)
@@ -182,8 +207,7 @@ void scratch_put(va_t va, size_t n)
 
 int scratch_set(va_t va, pte_t entry)
 {
-	uint64_t flush = thread_count() > 1 ? FH_FLUSH_ALL : FH_FLUSH_LOCAL;
-	int r = pt_one(NULL, FH_OP_SET, flush, scratch.table, scratch_index(va), &entry, va);
+	int r = pt_one(NULL, FH_OP_SET, space_flush(), scratch.table, scratch_index(va), &entry, va);
 	return r < 0 ? r : 0;
 }
 

@@ -11,15 +11,6 @@
 #include "thread.h"
 #include "upcall.h"
 
-/* Address bits of a non-present word must not name RAM: they hold the pfn inverted, as in Linux's PTE inversion. A tag
- * in an AVL bit tells the word from others. */
-#define PARKED (1ul << 9)
-#define PARKED_FIELD (((1ul << 28) - 1) << 12)
-
-pte_t pte_park(pfn_t pfn) { return (~pfn << 12 & PARKED_FIELD) | PARKED; }
-
-pfn_t pte_parked(pte_t e) { return !(e & FH_P) && e & PARKED ? (~e & PARKED_FIELD) >> 12 : 0; }
-
 /* The table `pfn` of foreign space s at `level`, mapped for reading; NULL: no scratch page, no authority. */
 static const volatile pte_t *peek(struct space *s, unsigned level, pfn_t pfn)
 {
@@ -43,10 +34,7 @@ void space_unpeek(struct space *s)
 	}
 }
 
-/* Is s the space this thread runs in, whose tables are in the window? */
-static bool here(const struct space *s) { return s->root == upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT])); }
-
-static const volatile pte_t *slot_foreign(struct space *s, va_t va, unsigned level)
+const volatile pte_t *slot_foreign(struct space *s, va_t va, unsigned level)
 {
 	pfn_t table = s->root;
 
@@ -63,15 +51,6 @@ static const volatile pte_t *slot_foreign(struct space *s, va_t va, unsigned lev
 	}
 }
 
-const volatile pte_t *space_slot(struct space *s, va_t va, unsigned level)
-{
-	if (!here(s))
-		return slot_foreign(s, va, level);
-	if ((level < 4 && !link_at(va, 4)) || (level < 3 && !link_at(va, 3)) || (level < 2 && !link_at(va, 2)))
-		return NULL;
-	return window_slot(va, level);
-}
-
 pte_t space_get(struct space *s, va_t va)
 {
 	const volatile pte_t *p = space_slot(s, va, 1);
@@ -85,7 +64,7 @@ pte_t space_get(struct space *s, va_t va)
 /* The lowest entry there is for va, and its level. NULL: the tables can't be read. */
 static const volatile pte_t *lowest(struct space *s, va_t va, unsigned *level)
 {
-	if (here(s)) {
+	if (space_here(s)) {
 		*level = !link_at(va, 4) ? 4 : !link_at(va, 3) ? 3 : !link_at(va, 2) ? 2 : 1;
 		return window_slot(va, *level);
 	}

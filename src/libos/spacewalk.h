@@ -11,6 +11,13 @@
 static inline uint64_t pt_span(unsigned level) { return FH_PAGE << (9 * (level - 1)); }
 static inline unsigned pt_index(va_t va, unsigned level) { return va >> (12 + 9 * (level - 1)) & 511; }
 
+/* End of the 2 MiB chunk that va lies in, or `end` if that comes first: what one level-1 table covers. */
+static inline va_t chunk_end(va_t va, va_t end)
+{
+	va_t next = (va & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
+	return next - 1 < end - 1 ? next : end;
+}
+
 /*
  * Where the running space's entry of `level` for va is readable in the recursive window. Entering the window once more
  * for each level above 1 makes the table itself the "page". The tables above must be present.
@@ -28,8 +35,23 @@ static inline bool link_at(va_t va, unsigned level)
 	return (*window_slot(va, level) & (FH_P | (level < 4 ? FH_PS : 0))) == FH_P;
 }
 
+/* Is s the space this thread runs in, whose tables are in the window? */
+static inline bool space_here(const struct space *s)
+{
+	return s->root == upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT]));
+}
+
+const volatile pte_t *slot_foreign(struct space *, va_t va, unsigned level);
 /* va's entry at `level` in any space, for reading; NULL: a table above is missing, or a 2 MiB page covers va. */
-const volatile pte_t *space_slot(struct space *, va_t va, unsigned level);
+static inline const volatile pte_t *space_slot(struct space *s, va_t va, unsigned level)
+{
+	if (!space_here(s))
+		return slot_foreign(s, va, level);
+	for (unsigned above = 4; above > level; above--)
+		if (!link_at(va, above))
+			return NULL;
+	return window_slot(va, level);
+}
 
 /* Put one entry at a scratch page and flush it; 0 or -errno. */
 int scratch_set(va_t va, pte_t entry);
@@ -40,10 +62,10 @@ static inline unsigned scratch_index(va_t va) { return pt_index(va, 1); }
 void scratch_init(void);
 
 /* Page frames left behind by unmapping that a forked child still refers to: ours to free when it lets go. */
-void orphan_note(pfn_t pfn, unsigned mine); /* remember it if more than `mine` references are left */
-void orphan_collect(void);                  /* free those that have none */
-void orphan_forget(pfn_t pfn, size_t n);    /* these are in use again, without references */
-void orphan_reset(void);                    /* in a fork's child: they are the parent's */
+void orphan_note(pfn_t pfn);             /* remember it if it is ours */
+void orphan_collect(void);               /* free those that have no references left */
+void orphan_forget(pfn_t pfn, size_t n); /* these are in use again, without references */
+void orphan_reset(void);                 /* in a fork's child: they are the parent's */
 
 /* Empty a table and all below it: leaves unmapped and freed where nothing else refers to them, tables freed. */
 int table_drain(pfn_t table, unsigned level);

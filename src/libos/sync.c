@@ -178,6 +178,8 @@ void thread_yield(void)
 	sys_thread_switch(0, 0, 0, 0);
 }
 
+void wait_quiet(void) { thread_yield(); }
+
 void thread_sleep(uint64_t ms)
 {
 	uint64_t deadline = cpu_tsc() + ms * info->tsc_khz;

@@ -39,6 +39,9 @@ void condition_wait(struct condition *, struct mutex *);
 void condition_signal(struct condition *);    /* wakes the longest waiter; the caller holds the mutex */
 void condition_broadcast(struct condition *); /* wakes all; the caller holds the mutex */
 
+/* The kernel said -EAGAIN: a frame is not quiet and this slice's forced flushes are spent. The next tick helps. */
+void wait_quiet(void);
+
 /* Yield the CPU; sleep for a number of milliseconds. */
 void thread_yield(void);
 void thread_sleep(uint64_t ms);

@@ -13,7 +13,7 @@ static enum answer skip(struct fh_context *c)
 	if (code[0] != 0xc6 || code[1] != 0x00)
 		return FAULT_NEXT;
 	struct region *r = region_find(space_current(), c->address);
-	if (r && r->rights & RIGHT_W)
+	if (r && region_page_rights(space_current(), r, c->address) & RIGHT_W)
 		return FAULT_NEXT; /* an ordinary first touch */
 	caught = c->address;
 	c->regs.rip += 3;

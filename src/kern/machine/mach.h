@@ -117,6 +117,8 @@ static inline void load_idt(uint16_t limit, const void *base)
 	struct { uint16_t limit; const void *base; } __attribute__((packed)) d = {limit, base};
 	__asm__ volatile("lidt %0" : : "m"(d) : "memory");
 }
+/* No LDT. At reset LDTR says "64 KiB at linear address 0": user code that maps page 0 could put call gates there. */
+static inline void clear_ldt(void) { __asm__ volatile("lldt %w0" : : "r"(0)); }
 static inline void load_tss(uint16_t selector) { __asm__ volatile("ltr %0" : : "r"(selector)); }
 
 static inline void mach_pause(void) { __asm__ volatile("pause"); }
