@@ -243,7 +243,8 @@ struct fh_thread_args {
 	uint64_t native_lo, native_hi; /* system calls from outside become upcalls; both 0: none do */
 };
 
-enum fh_thread_state { FH_STOPPED, FH_READY, FH_RUNNING, FH_SLEEPING, FH_FAULTED };
+/* CHANGING: a CPU is writing, starting or stopping it; everybody else gets -EBUSY. */
+enum fh_thread_state { FH_STOPPED, FH_READY, FH_RUNNING, FH_SLEEPING, FH_FAULTED, FH_CHANGING };
 
 /* A THREAD frame; the owner and its ancestors may map it read-only. */
 struct fh_thread {
@@ -347,7 +348,7 @@ struct fh_info {
 	uint32_t table_frames;             /* a multiple of 512; table_pfn is 2 MiB-aligned */
 	uint32_t command;                  /* kernel command line, offset in strings */
 	uint32_t tables[16];               /* root's PT4, then its other page tables; 0 ends the list */
-	uint8_t random[32];
+	uint8_t random[32];                /* readable by all who map the page: mix it, don't keep it secret */
 	uint32_t cpu_pfn[FH_MAX_CPUS + 1];
 	struct fh_module module[FH_MAX_MODULES];
 	char strings[1984];
@@ -504,7 +505,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   ESRCH      no such env
  *   EPERM      no authority over env; root's own quota or freezing
  *   EDQUOT     that much quota isn't free to move
- *   ECANCELED  quota for a dead env
+ *   ECANCELED  env is dead
  */
 /*
  * thread_write(t, off) -> 0
@@ -515,8 +516,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * must be STOPPED or FAULTED.
  *
  *   EINVAL  no batch frame, misaligned, unknown field, rip or a base that is no user address, a running thread's root 0
- *   ESRCH   no such thread
- *   EPERM   no authority over it, or a frame of another owner than the thread's
+ *   ESRCH   no such thread, or no such keeper
+ *   EPERM   no authority over it; a frame of another owner than the thread's; a keeper whom the caller may not ring
  *   EBUSY   it runs or is ready; a frame of another type; a root changed in an upcall on the upcall root
  *   ENOSPC  a frame has as many references as can be counted
  */

@@ -313,10 +313,11 @@ void machine_exit(unsigned value)
 	mach_stop();
 }
 
-/* A bug or refusal may have happened with the lock held: say it all the same. */
+void console_dying(void) { unlock(); }
+
 static void log_dying(const char *head, const char *format, __builtin_va_list ap)
 {
-	unlock();
+	console_dying();
 	while (*head)
 		log_char(*head++);
 	log_format(format, ap);

@@ -20,6 +20,8 @@ void console_refresh(void);   /* draw the screen if it is stale: CPU 0, each tic
 _Noreturn void machine_exit(unsigned value);
 /* The machine or what was loaded can't be used: one line, then FH_EXIT_BOOT. */
 _Noreturn void refuse_boot(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Whoever held the console's lock won't give it back: what follows is the machine's last words. */
+void console_dying(void);
 /* report.c. The backtrace starts at this address and frame pointer. */
 _Noreturn void panic_at(uint64_t rip, uint64_t rbp);
 /* An exception in ring 0. */

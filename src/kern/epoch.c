@@ -44,8 +44,8 @@ void load_root(pfn_t r)
 		ref_hold(r);
 	epoch_leave_idle();
 	uint64_t e = clock_now(); /* the clock before the load, */
+	atomic_set(&me->root.n, r.n); /* before the load: flush_owner must not miss a CPU that has it */
 	mach_load_root(r);
-	me->root = r;
 	publish(e);               /* the epoch after it */
 	if (!same(r, old)) {
 		stamp_max(old, clock_now());

@@ -188,6 +188,9 @@ void audit_report(const char *invariant, uint64_t frame, uint64_t found, uint64_
 void memory_init(void)
 {
 	take((struct range){LOW_MEMORY, image_pa(image_end)});
+	for (unsigned i = 0; i < boot.nmodules; i++)
+		if (overlaps(boot.module[i].where, taken[0]))
+			refuse_boot("module %u (%s) lies over the kernel", i, boot.module[i].command);
 	low_next = image_pa(image_end);
 	uint64_t top = boot.ram[boot.nram - 1].end;
 	if (top < USER_START + (15ul << 20))

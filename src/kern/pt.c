@@ -464,7 +464,8 @@ long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 			flush = owner;
 		}
 		*done += fh_what_count(op.what) == 0;
-		work += before - fh_what_count(op.what);
+		/* an entry of a PT2 may stand for 512 frames */
+		work += fh_type(state_of(pfn(fh_what_table(op.what)))) == FH_PT2 ? ROUND : before - fh_what_count(op.what);
 		stop = epoch_cpu[mach_cpu()].forced != 0;
 		if (work >= ROUND && !stop) {
 			work = 0;

@@ -109,6 +109,7 @@ void report_kernel_fault(const struct fh_regs *regs)
 		"divide error", "debug", "NMI", "breakpoint", "overflow", "bound", "invalid opcode", "no FPU", "double fault",
 		"?", "invalid TSS", "no segment", "stack fault", "general protection", "page fault", "?", "x87", "alignment",
 		"machine check", "SIMD"};
+	console_dying();
 	const char *name = regs->vector < 32 && what[regs->vector] ? what[regs->vector] : "interrupt while not idle";
 	log_line("freehold: KERNEL BUG: %s (vector %lu) error %lx address %016lx on CPU %u", name, regs->vector, regs->error,
 	         read_cr2(), percpu_ready ? mach_cpu() : 0);

@@ -119,8 +119,7 @@ static bool next_slice(void)
 			continue;
 		cpu->slot = slot;
 		cpu->frame->ticks++;
-		struct fh_upcall *u = upcall_of(cpu->thread);
-		if (u && !(atomic_get(&u->mask) & FH_BELL_SLICE) && atomic_get(&u->depth) == 0)
+		if (upcall_open(cpu->thread) & FH_BELL_SLICE)
 			atomic_or(&cpu->thread->bells, FH_BELL_SLICE);
 		keep_time(cpu);
 		return true;
@@ -134,10 +133,7 @@ static bool ready_to_return(void)
 	struct fh_thread *t = this_cpu()->thread;
 	sanitize(&t->regs);
 	if (!canonical(t->regs.rip) && !upcall_enter(&t->regs, VECTOR_GP, 0, 0)) {
-		t->regs.vector = VECTOR_GP;
-		uint64_t keeper = t->keeper, bits = t->keeper_bits;
-		leave(FH_FAULTED);
-		ring_name(keeper, bits);
+		fault_running(0);
 		return false;
 	}
 	upcall_bells(&t->regs);
@@ -152,7 +148,8 @@ static uint64_t earliest_deadline(const struct fh_cpu *frame)
 		pfn_t p, owner;
 		if (frame->slice[i] == 0 || thread_get(root_env, frame->slice[i], &p, &owner) < 0)
 			continue;
-		if (atomic_get(&thread_at(p)->state) == FH_SLEEPING && atomic_get(&thread_at(p)->deadline) < earliest)
+		bool frozen = atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN;
+		if (!frozen && atomic_get(&thread_at(p)->state) == FH_SLEEPING && atomic_get(&thread_at(p)->deadline) < earliest)
 			earliest = atomic_get(&thread_at(p)->deadline);
 		ref_put(p);
 	}

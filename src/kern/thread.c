@@ -27,22 +27,12 @@ long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner)
 	return REFUSE(ESRCH, "the thread of this name is gone; another lives in its frame");
 }
 
-/* Bits that would interrupt a sleeper: unmasked for upcalls, at depth 0. */
-static uint64_t due(struct fh_thread *t)
-{
-	struct fh_upcall *u = upcall_of(t);
-	uint64_t bells = atomic_get(&t->bells);
-	if (!u || !bells || atomic_get(&u->depth) != 0)
-		return 0;
-	return bells & ~atomic_get(&u->mask);
-}
-
 void thread_ring(pfn_t p, uint64_t bits)
 {
 	struct fh_thread *t = thread_at(p);
 	atomic_or(&t->bells, bits);
 	uint32_t sleeping = FH_SLEEPING;
-	if (atomic_get(&t->state) == FH_SLEEPING && ((atomic_get(&t->bells) & atomic_get(&t->wait)) || due(t)))
+	if (atomic_get(&t->state) == FH_SLEEPING && (atomic_get(&t->bells) & (atomic_get(&t->wait) | upcall_open(t))))
 		atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY);
 }
 
@@ -63,6 +53,17 @@ struct fh_regs *thread_stop_self(unsigned state)
 	if (keeper)
 		ring_name(keeper, bits);
 	return schedule();
+}
+
+/* Strangers ring only who lists them. */
+static bool may_ring(pfn_t me, pfn_t owner)
+{
+	if (authority(me, owner))
+		return true;
+	for (unsigned i = 0; i < FH_ENV_CALLERS; i++)
+		if (atomic_get(&env_at(owner)->callers[i]) == env_name(me))
+			return true;
+	return false;
 }
 
 /* ---- thread_write ---- */
@@ -94,6 +95,20 @@ static long pin(uint64_t n, bool root, pfn_t owner)
 static bool settable_bases(const struct fh_thread_args *a)
 {
 	return canonical(a->fs_base) && canonical(a->gs_base);
+}
+
+/* The keeper is rung later, by the kernel: the caller must be one who may ring it now. */
+static long keeper_check(pfn_t me, uint64_t *name)
+{
+	pfn_t t, owner;
+	long r = thread_get(me, *name, &t, &owner);
+	if (r < 0)
+		return r;
+	if (!may_ring(me, owner))
+		r = REFUSE(EPERM, "the keeper's env doesn't list the caller's");
+	*name = thread_name(t);
+	ref_put(t);
+	return r;
 }
 
 static long write_check(const struct fh_thread_args *a, const struct fh_thread *t, bool self)
@@ -152,7 +167,7 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 		repin(&t->upcall, a->upcall);
 		struct fh_upcall *u = upcall_of(t);
 		if (u)
-			u->thread = thread_name(p), u->env = env_name(owner), u->cpu = mach_cpu();
+			u->thread = thread_name(p), u->env = env_name(owner), u->cpu = t->home;
 	}
 	if (a->fields & FH_SET_BATCH)
 		repin(&t->batch, a->batch);
@@ -181,13 +196,19 @@ long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *shared)
 		ref_put(t);
 		self = true;
 	}
-	uint32_t state = atomic_get(&thread_at(t)->state);
+	uint32_t *run = &thread_at(t)->state, state = atomic_get(run);
 	if (!self && !authority(me, owner))
 		r = REFUSE(EPERM, "no authority over the thread");
-	else if (!self && state != FH_STOPPED && state != FH_FAULTED)
-		r = REFUSE(EBUSY, "the thread is neither stopped nor the caller");
-	else if ((r = write_check(&args, thread_at(t), self)) == 0 && (r = write_pins(&args, owner)) == 0)
-		write_commit(&args, t, owner, self);
+	else if (!self && ((state != FH_STOPPED && state != FH_FAULTED) || !atomic_cas(run, &state, (uint32_t)FH_CHANGING)))
+		r = REFUSE(EBUSY, "the thread is neither stopped nor the caller, or another CPU is changing it");
+	else {
+		if ((r = write_check(&args, thread_at(t), self)) == 0 &&
+		    (!(args.fields & FH_SET_KEEPER) || !args.keeper || (r = keeper_check(me, &args.keeper)) == 0) &&
+		    (r = write_pins(&args, owner)) == 0)
+			write_commit(&args, t, owner, self);
+		if (!self)
+			atomic_set(run, state);
+	}
 	if (!self)
 		ref_put(t);
 	return r;
@@ -199,28 +220,31 @@ static long start(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
 	uint32_t state = atomic_get(&t->state);
-	if (state != FH_STOPPED && state != FH_FAULTED)
-		return REFUSE(EBUSY, "the thread isn't stopped");
-	if (t->root == 0)
-		return REFUSE(EINVAL, "the thread has no root to run on");
-	t->stop = 0;
-	if (!atomic_cas(&t->state, &state, (uint32_t)FH_READY))
-		return REFUSE(EBUSY, "another CPU has just started the thread");
-	return 0;
+	if ((state != FH_STOPPED && state != FH_FAULTED) || !atomic_cas(&t->state, &state, (uint32_t)FH_CHANGING))
+		return REFUSE(EBUSY, "the thread isn't stopped, or another CPU is changing it");
+	bool can = t->root != 0;
+	if (can)
+		t->stop = 0;
+	atomic_set(&t->state, can ? (uint32_t)FH_READY : state);
+	return can ? 0 : REFUSE(EINVAL, "the thread has no root to run on");
 }
 
 static long stop_other(pfn_t p, uint64_t status)
 {
 	struct fh_thread *t = thread_at(p);
 	uint32_t state = atomic_get(&t->state);
-	while (state != FH_RUNNING && state != FH_STOPPED) {
-		if (!atomic_cas(&t->state, &state, (uint32_t)FH_STOPPED))
+	while (state != FH_RUNNING && state != FH_STOPPED && state != FH_CHANGING) {
+		if (!atomic_cas(&t->state, &state, (uint32_t)FH_CHANGING))
 			continue;
+		uint64_t keeper = t->keeper, bits = t->keeper_bits;
 		t->status = status;
 		t->wait = t->deadline = 0;
-		ring_name(t->keeper, t->keeper_bits);
+		atomic_set(&t->state, (uint32_t)FH_STOPPED); /* from here on it may be changed and started */
+		ring_name(keeper, bits);
 		return 0;
 	}
+	if (state == FH_CHANGING)
+		return REFUSE(EBUSY, "another CPU is changing the thread");
 	if (state == FH_STOPPED)
 		return 0;
 	atomic_set(&t->stop, 1u); /* its CPU sees it at the next tick */
@@ -273,17 +297,6 @@ struct fh_regs *thread_ctl(struct fh_regs *regs, uint64_t name, uint64_t op, uin
 }
 
 /* ---- thread_switch ---- */
-
-/* Strangers ring only who lists them. */
-static bool may_ring(pfn_t me, pfn_t owner)
-{
-	if (authority(me, owner))
-		return true;
-	for (unsigned i = 0; i < FH_ENV_CALLERS; i++)
-		if (atomic_get(&env_at(owner)->callers[i]) == env_name(me))
-			return true;
-	return false;
-}
 
 /* Hold `to`, if the caller may ring it. */
 static long get_callee(pfn_t me, uint64_t to, pfn_t *t, pfn_t *owner)

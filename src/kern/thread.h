@@ -10,9 +10,10 @@
 #include "frame.h"
 
 static inline uint64_t thread_name(pfn_t t) { return fh_name(t.n, thread_at(t)->serial); }
-static inline struct fh_upcall *upcall_of(struct fh_thread *t)
+static inline struct fh_upcall *upcall_of(const struct fh_thread *t)
 {
-	return t->upcall ? frame_address(pfn(t->upcall)) : NULL;
+	uint64_t f = atomic_get(&t->upcall);
+	return f ? frame_address(pfn(f)) : NULL;
 }
 static inline void *batch_of(struct fh_thread *t) { return t->batch ? frame_address(pfn(t->batch)) : NULL; }
 
@@ -49,8 +50,12 @@ bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_
 /* The same, vector and error standing in regs already; without a handler the thread stops FAULTED. Returns the regs to
  * run. */
 struct fh_regs *upcall(struct fh_regs *regs, uint64_t address);
+/* Doorbell bits that an upcall would take now: none inside an upcall, or without a handler. */
+uint64_t upcall_open(const struct fh_thread *t);
 /* Deliver doorbell bits that are due. */
 void upcall_bells(struct fh_regs *regs);
+/* Take the running thread off its CPU, FAULTED, and tell its keeper; root's fault ends the machine with a report. */
+void fault_running(uint64_t address);
 long upcall_return(struct fh_regs *regs);
 /* Sanitized; a rip that is not canonical becomes a user #GP. Returns the regs to run. */
 struct fh_regs *return_checked(struct fh_regs *regs);

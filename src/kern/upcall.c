@@ -8,13 +8,15 @@
 #include "pt.h"
 #include "thread.h"
 
-/* The handler can't take it: the thread stops, and whoever keeps it is told. */
-static struct fh_regs *faulted(struct fh_regs *regs, uint64_t address)
+void fault_running(uint64_t address)
 {
-	this_cpu()->thread->fault_address = address;
+	struct fh_thread *t = this_cpu()->thread;
+	uint64_t keeper = t->keeper, bits = t->keeper_bits;
+	t->fault_address = address;
 	if (same(this_cpu()->env, root_env))
-		report_root_fault(regs, address);
-	return thread_stop_self(FH_FAULTED);
+		report_root_fault(&t->regs, address);
+	leave(FH_FAULTED);
+	ring_name(keeper, bits);
 }
 
 static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *regs, uint64_t address)
@@ -55,7 +57,18 @@ bool upcall_enter(struct fh_regs *regs, uint64_t vector, uint64_t error, uint64_
 
 struct fh_regs *upcall(struct fh_regs *regs, uint64_t address)
 {
-	return enter_handler(regs, address) ? regs : faulted(regs, address);
+	if (enter_handler(regs, address))
+		return regs;
+	fault_running(address);
+	return schedule();
+}
+
+uint64_t upcall_open(const struct fh_thread *t)
+{
+	const struct fh_upcall *u = upcall_of(t);
+	if (!u || atomic_get(&u->depth) || !atomic_get(&u->max_depth) || !user_address(atomic_get(&u->entry)))
+		return 0;
+	return ~atomic_get(&u->mask);
 }
 
 void upcall_bells(struct fh_regs *regs)
@@ -65,9 +78,9 @@ void upcall_bells(struct fh_regs *regs)
 	uint64_t bells = atomic_get(&t->bells);
 	if (!u || !bells)
 		return;
-	uint64_t masked = atomic_get(&u->depth) ? ~0ul : atomic_get(&u->mask), due = bells & ~masked;
-	if (bells & masked)
-		atomic_or(&u->pending, bells & masked);
+	uint64_t due = bells & upcall_open(t);
+	if (bells != due)
+		atomic_or(&u->pending, bells & ~due);
 	if (due && upcall_enter(regs, FH_VEC_DOORBELL, 0, due))
 		atomic_and(&t->bells, ~due);
 }

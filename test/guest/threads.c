@@ -16,17 +16,6 @@ static uint64_t me(void) { return upcall_word(UPCALL_OFFSET(thread)); }
 static uint64_t ms(uint64_t n) { return n * info->tsc_khz; }
 static int64_t yield_to(uint64_t t) { return sys_thread_switch(t, 0, 0, 0); }
 
-/* Have a raw thread make one call: its result. */
-static int64_t raw_call(struct raw *r, uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
-{
-	struct fh_regs regs = raw_regs(r, 0);
-
-	raw_code(r, "\x0f\x05\x0f\x0b", 4);
-	regs.rax = number, regs.rdi = a, regs.rsi = b, regs.rdx = c, regs.r10 = d;
-	unsigned state = raw_run(r, &regs, 50);
-	return state == FH_FAULTED ? (int64_t)r->view->regs.rax : -10000 - (int64_t)state;
-}
-
 /* ---- Yield, notify, wait ---- */
 
 static void check_yield(struct raw *r)

@@ -129,12 +129,12 @@ TEST("a frozen env, and a dead one, are given no frames: ECANCELED")
 {
 	pfn_t a = child(root, 30), d = make(root, FH_ENV);
 	atomic_or(&env_at(a)->account, FH_ACCOUNT_FROZEN);
-	refuses(frame_alloc(a, RUN, 1, 0, 0), ECANCELED, "frozen or dead");
-	refuses(frame_alloc(root, RUN, 1, env_name(a), 0), ECANCELED, "frozen or dead");
+	refuses(frame_alloc(a, RUN, 1, 0, 0), ECANCELED, "dead");
+	refuses(frame_alloc(root, RUN, 1, env_name(a), 0), ECANCELED, "dead");
 	atomic_and(&env_at(a)->account, ~FH_ACCOUNT_FROZEN);
 	gives(frame_alloc(a, RUN, 1, 0, 0), 1);
 	env_at(d)->account |= FH_ACCOUNT_DEAD;
-	refuses(frame_alloc(root, RUN + 1, 1, env_name(d), 0), ECANCELED, "frozen or dead");
+	refuses(frame_alloc(root, RUN + 1, 1, env_name(d), 0), ECANCELED, "dead");
 }
 
 TEST("a refused or partial frame_alloc reserves no quota")

@@ -100,7 +100,12 @@ static inline void write_cr3(uint64_t v) { __asm__ volatile("mov %0, %%cr3" : : 
 static inline void write_cr4(uint64_t v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
 
 static inline void fx_save(void *at) { __asm__ volatile("fxsave64 (%0)" : : "r"(at) : "memory"); }
-static inline void fx_restore(const void *at) { __asm__ volatile("fxrstor64 (%0)" : : "r"(at) : "memory"); }
+/* The load before it is for AMD CPUs, whose fxrstor leaves the last x87 instruction's address to be read (XSA-52). */
+static inline void fx_restore(const void *at)
+{
+	static const int32_t zero;
+	__asm__ volatile("fnclex; emms; fildl %1; fxrstor64 (%0)" : : "r"(at), "m"(zero) : "memory");
+}
 /* Null every data selector; GS in the user's half of swapgs. */
 static inline void clear_selectors(void)
 {

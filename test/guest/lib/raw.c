@@ -158,6 +158,16 @@ unsigned raw_run(struct raw *r, const struct fh_regs *regs, unsigned ms)
 	return e < 0 ? (unsigned)e : raw_resume(r, ms);
 }
 
+int64_t raw_call(struct raw *r, uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+{
+	struct fh_regs regs = raw_regs(r, 0);
+
+	raw_code(r, "\x0f\x05\x0f\x0b", 4); /* syscall; ud2 */
+	regs.rax = number, regs.rdi = a, regs.rsi = b, regs.rdx = c, regs.r10 = d;
+	unsigned state = raw_run(r, &regs, 50);
+	return state == FH_FAULTED ? (int64_t)r->view->regs.rax : -10000 - (int64_t)state;
+}
+
 void raw_code(struct raw *r, const void *bytes, size_t n)
 {
 	static const unsigned char stop[] = {

@@ -52,7 +52,8 @@ unsigned raw_resume(struct raw *, unsigned ms);
 /* Wait until it stops. */
 unsigned raw_wait(struct raw *, unsigned ms);
 
+/* Have it make one system call: the result; -10000 - state: it did not come back. Overwrites the code page. */
+int64_t raw_call(struct raw *, uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 /* Put bytes into the code page. After them comes, always, a call that stops the thread with status 1. */
 void raw_code(struct raw *, const void *bytes, size_t n);
-/* The part of the code page in which raw_code puts that call. */
 #define RAW_STOP_STATUS 1u
