@@ -20,7 +20,7 @@ struct epoch_cpu {
 extern struct epoch_cpu epoch_cpu[FH_MAX_CPUS + 1];
 extern pfn_t kernel_root;
 
-#define FLUSH_BUDGET 64u
+#define FLUSH_BUDGET 256u /* forced flushes in a slice: 25,600 a second bound the clock and the IPIs */
 
 static inline uint64_t clock_now(void) { return atomic_get(&tlb_clock->clock); }
 

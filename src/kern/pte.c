@@ -51,7 +51,7 @@ long leaf_allowed(const struct at *at, pte_t e, pfn_t f, uint64_t state)
 	if (type == FH_DATA || type == FH_DEVICE) {
 		if (type == FH_DATA && at->level == 1 && (e & (FH_PWT | FH_PCD | FH_PAT)))
 			return REFUSE(EINVAL, "RAM is mapped write-back: cache bits are for DEVICE frames");
-		if (same(owner, at->me) && same(owner, at->owner))
+		if (same(owner, at->me)) /* who has authority over the table: it is the caller's or a descendant's */
 			return 0;
 		if (!authority(at->me, owner))
 			return REFUSE(EPERM, "no authority over the frame");

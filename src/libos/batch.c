@@ -71,8 +71,7 @@ static bool another(struct frames *f, unsigned op, unsigned count, pte_t *entry)
 	return p != 0;
 }
 
-/* pt_one was refused with `error`: try again, with other frames for claims, as long as that may help. */
-static __attribute__((noinline)) int pt_again(struct frames *f, uint64_t what, pte_t *entry, va_t va, int error)
+int pt_again(struct frames *f, uint64_t what, pte_t *entry, va_t va, int error)
 {
 	bool claim = claims(fh_what_op(what));
 
@@ -88,14 +87,6 @@ static __attribute__((noinline)) int pt_again(struct frames *f, uint64_t what, p
 			return error;
 	}
 	return -EBUSY;
-}
-
-int pt_one(struct frames *f, unsigned op, uint64_t flags, pfn_t table, unsigned index, pte_t *entry, va_t va)
-{
-	uint64_t what = fh_what(op, flags, table, index, 1);
-	int r = (int)sys_pt_set(what, *entry, va).rax;
-
-	return r >= 0 ? r : pt_again(f, what, entry, va, r);
 }
 
 /* The operation at `op` was refused with `error`. Change it so that it can be tried again: 0, or the error. */
@@ -185,7 +176,8 @@ int batch_end(struct batch *b)
 
 	if (what && !b->ops && fh_what_count(what) == 1 && !b->error) {
 		int r = (int)sys_pt_set(what, b->entry, b->va).rax;
-		return r >= 0 ? 0 : (r = pt_again(b->frames, what, &b->entry, b->va, r)) < 0 ? r : 0;
+		r = r >= 0 ? r : pt_again(b->frames, what, &b->entry, b->va, r);
+		return r < 0 ? r : 0;
 	}
 	if (what && !b->error)
 		put(b);

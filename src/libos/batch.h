@@ -18,6 +18,7 @@
 #pragma once
 
 #include "frames.h"
+#include "syscall.h"
 
 /* A batch under construction. Lives on the stack; operations go to the thread's batch frame. */
 struct batch {
@@ -59,6 +60,14 @@ static inline void batch_add(struct batch *b, unsigned op, uint64_t flags, pfn_t
 /* Run what was added. 0 or the first -errno; -ENOMEM: no FREE frame is left. */
 int batch_end(struct batch *);
 
+/* sys_pt_set(what, *entry, va) was refused with `error`: try again as long as that may help. */
+int pt_again(struct frames *, uint64_t what, pte_t *entry, va_t va, int error);
 /* One operation by registers, claims retried with other frames: FH_OP_DONE, FH_OP_KEPT or -errno.
  * *entry becomes the entry as written (CLAIM, LINK_NEW: with the frame that was won). */
-int pt_one(struct frames *, unsigned op, uint64_t flags, pfn_t table, unsigned index, pte_t *entry, va_t va);
+static inline int pt_one(struct frames *f, unsigned op, uint64_t flags, pfn_t table, unsigned index, pte_t *entry, va_t va)
+{
+	uint64_t what = fh_what(op, flags, table, index, 1);
+	int r = (int)sys_pt_set(what, *entry, va).rax;
+
+	return r >= 0 ? r : pt_again(f, what, entry, va, r);
+}

@@ -48,8 +48,23 @@ static int make_thread(struct child *c)
 	return 0;
 }
 
+/* The ownership table, at TABLE_VA. Our own level-2 table for that gibibyte holds nothing else: a child may share it,
+ * read-only, unless another child does already (a foreign owner's link is the only one) or it isn't ours either. But then
+ * the child can't do the same for its own: so only a fork does, which is made often and rarely forks again. */
+static int map_table(struct space *s, bool share)
+{
+	pte_t ours = *window_slot(TABLE_VA, 3);
+	pte_t link = pte_make(fh_pte_pfn(ours), RIGHT_R);
+	pfn_t table = space_table(s, TABLE_VA, 3);
+
+	if (share && table && info->table_frames * FH_PAGE <= PLAN_GIB &&
+	    sys_pt_set(fh_what(FH_OP_SET, 0, table, pt_index(TABLE_VA, 3), 1), link, 0).rax >= 0)
+		return 0;
+	return space_map(s, TABLE_VA, info->table_pfn, info->table_frames, RIGHT_R | RIGHT_LARGE);
+}
+
 /* What the kernel lets everybody read. */
-static int map_common(struct space *s)
+static int map_common(struct space *s, bool share)
 {
 	int r;
 
@@ -58,10 +73,10 @@ static int map_common(struct space *s)
 		return r;
 	if (info->refusals_va && (r = space_map(s, info->refusals_va, info->refusals_pfn, 1, RIGHT_R)) < 0)
 		return r;
-	return space_map(s, info->table_va, info->table_pfn, info->table_frames, RIGHT_R | RIGHT_LARGE);
+	return map_table(s, share);
 }
 
-int child_new(struct child *c, const char *title, uint64_t quota, struct frames *frames)
+int child_new(struct child *c, const char *title, uint64_t quota, struct frames *frames, bool share)
 {
 	struct env *e = meta_alloc(sizeof(*e));
 	int r;
@@ -75,7 +90,7 @@ int child_new(struct child *c, const char *title, uint64_t quota, struct frames 
 	if (!(e->pfn = frame_get_typed(frames, 0, FH_ENV)))
 		return child_abandon(c, -ENOMEM);
 	if ((r = env_name(e)) < 0 || (r = give_quota(e->pfn, quota)) < 0 || (r = space_new(&c->space, e->pfn, frames)) < 0 ||
-	    (r = make_thread(c)) < 0 || (r = map_common(&c->space)) < 0)
+	    (r = make_thread(c)) < 0 || (r = map_common(&c->space, share)) < 0)
 		return child_abandon(c, r);
 	return 0;
 }

@@ -14,9 +14,9 @@ struct child {
 
 /*
  * Make ENV and THREAD frame, quota (0: half of what we have left), PT4, and map what every program of the kit finds:
- * info, clock, refusals, ownership table, recursive window. 0 or -errno.
+ * info, clock, refusals, ownership table (`share`: by a table of ours), recursive window. 0 or -errno.
  */
-int child_new(struct child *, const char *title, uint64_t quota, struct frames *);
+int child_new(struct child *, const char *title, uint64_t quota, struct frames *, bool share);
 
 /* n pages of new frames, owned by the space's env, at va in it. Their first `lead` bytes are zero, then come `bytes` bytes
  * from src, then zeroes. */

@@ -14,8 +14,8 @@ static bool fixed(unsigned level, unsigned index, pte_t e, pfn_t table)
 	return level == 4 && (index == FH_KERNEL_SLOT || fh_pte_pfn(e) == table);
 }
 
-/* Does unmapping the frame have a chance to free it? Tables, CPUs, kernel frames are only unmapped. */
-static unsigned leaf_op(pte_t e)
+/* 2 MiB of the ownership table can't be freed: then clearing is the cheaper way. */
+static unsigned large_op(pte_t e)
 {
 	return fh_type(frame_record(fh_pte_pfn(e))->state) == FH_DATA ? FH_OP_UNMAP_FREE : FH_OP_CLEAR;
 }
@@ -33,36 +33,43 @@ static int drain_link(struct batch *b, pfn_t table, unsigned index, pfn_t child,
 	return r;
 }
 
-/* The leaves from slot[i] on that one operation undoes: how many. */
-static unsigned run(const volatile pte_t *slot, unsigned i, unsigned op)
+/* The first present entry from index i on, 512: none. Most slots of most tables are empty: four at a glance. */
+static unsigned next_present(const volatile pte_t *slot, unsigned i)
 {
-	unsigned n = 1;
-
-	while (i + n < 512 && slot[i + n] & FH_P && leaf_op(slot[i + n]) == op)
-		n++;
-	return n;
+	for (; i < 512 && i % 4; i++)
+		if (slot[i] & FH_P)
+			return i;
+	while (i < 512 && !((slot[i] | slot[i + 1] | slot[i + 2] | slot[i + 3]) & FH_P))
+		i += 4;
+	while (i < 512 && !(slot[i] & FH_P))
+		i++;
+	return i;
 }
 
-/* All `left` present entries of a table that is readable at `slot`. */
+/* The `left` leaves of a level-1 table: a run of slots is one operation. */
+static void drain_leaves(struct batch *b, pfn_t table, const volatile pte_t *slot, unsigned left)
+{
+	for (unsigned i = 0, j; left && (i = next_present(slot, i)) < 512; left -= j - i, i = j) {
+		for (j = i + 1; j < 512 && slot[j] & FH_P; j++)
+			;
+		batch_add(b, FH_OP_UNMAP_FREE, 0, table, i, j - i, 0);
+	}
+}
+
+/* The `left` present entries of a higher table. */
 static int drain_slots(struct batch *b, pfn_t table, unsigned level, const volatile pte_t *slot, unsigned left)
 {
 	int r = 0;
 
-	for (unsigned i = 0, n; i < 512 && left && r == 0; i += n) {
+	for (unsigned i = 0; left && r == 0 && (i = next_present(slot, i)) < 512; i++) {
 		pte_t e = slot[i];
-		n = 1;
-		if (!(e & FH_P) || fixed(level, i, e, table))
+		if (fixed(level, i, e, table))
 			continue;
-		if (level == 1) {
-			unsigned op = leaf_op(e);
-			n = run(slot, i, op);
-			batch_add(b, op, 0, table, i, n, 0);
-		} else if (e & FH_PS) {
-			batch_add(b, leaf_op(e), 0, table, i, 1, 0);
-		} else {
+		if (e & FH_PS)
+			batch_add(b, large_op(e), 0, table, i, 1, 0);
+		else
 			r = drain_link(b, table, i, fh_pte_pfn(e), level - 1);
-		}
-		left = left > n ? left - n : 0;
+		left--;
 	}
 	return r;
 }
@@ -77,7 +84,9 @@ static int drain(struct batch *b, pfn_t table, unsigned level)
 	if (!(view = scratch_get(1)))
 		return -ENOMEM;
 	int r = scratch_set(view, pte_make(table, RIGHT_R));
-	if (r == 0)
+	if (r == 0 && level == 1)
+		drain_leaves(b, table, (const volatile pte_t *)view, left);
+	else if (r == 0)
 		r = drain_slots(b, table, level, (const volatile pte_t *)view, left);
 	scratch_put(view, 1); /* now nothing but its parent refers to the table */
 	return r;

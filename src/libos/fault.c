@@ -104,27 +104,26 @@ enum answer fault_zero(struct region *r, struct fault *f)
 	struct space *s = f->space;
 	va_t va = f->address;
 	unsigned rights = r->rights;
-	const volatile pte_t *slot = space_slot(s, va, 1);
+	pfn_t table = window_table(va);
 
-	if (!slot || (r->rights & RIGHT_LARGE && !*slot)) {
+	if (!table || (rights & RIGHT_LARGE && !*window_slot(va, 1))) {
 		enum answer a = no_small(r, f);
 		if (a != FAULT_NEXT)
 			return a;
-		slot = window_slot(va, 1);
+		table = window_table(va);
 	}
-	pte_t old = *slot;
-	if (old & FH_P)
-		return present(f, old);
-	if (pte_parked(old))
-		return FAULT_KILL;
-	if (pte_promised(old))
-		rights = pte_promised_rights(old);
+	pte_t old = *window_slot(va, 1);
+	if (old) {
+		if (old & FH_P)
+			return present(f, old);
+		rights = pte_promised(old) ? pte_promised_rights(old) : 0; /* parked: none */
+	}
 	if (!(rights & need(f)))
 		return FAULT_KILL;
 	pte_t e = pte_make(s->frames->next(s->frames, 1, 1, va / FH_PAGE), rights);
 	if (!fh_pte_pfn(e))
 		return FAULT_KILL;
-	int done = pt_one(s->frames, FH_OP_CLAIM, 0, fh_pte_pfn(*window_slot(va, 2)), pt_index(va, 1), &e, 0);
+	int done = pt_one(s->frames, FH_OP_CLAIM, 0, table, pt_index(va, 1), &e, 0);
 	return done >= 0 || done == -EEXIST ? FAULT_DONE : FAULT_KILL;
 }
 

@@ -3,7 +3,8 @@
  * fork.c - copies of an address space: of this env's, as a second space (space_fork), or into a child env (env_fork).
  *
  * Each region says how it is copied. Copy-on-write: both sides map the frame read-only (here NARROW takes W away, many
- * pages to an operation), and the fault handler copies at the first write, or gives W back to the last who has it.
+ * pages to an operation) and marked PTE_FORKED, and the fault handler copies at the first write, or gives W back to the
+ * last who has it. Pages still marked from an earlier fork need no NARROW.
  *
  * env_fork write-protects the stack it is called on. So it runs on a stack of its own, in .bss, which is never
  * copy-on-write; the child starts on its copy of it, puts the kit's records in order without a fault, and only then
@@ -259,7 +260,7 @@ static int64_t env_fork_here(uint64_t saved, void *arg)
 	struct child c;
 	int r;
 
-	if ((r = child_new(&c, program_name, 0, from->frames)) < 0)
+	if ((r = child_new(&c, program_name, 0, from->frames, true)) < 0)
 		return r;
 	space_lock(from);
 	from->shared = true;

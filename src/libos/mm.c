@@ -19,11 +19,11 @@ static bool range_ok(va_t address, uint64_t bytes)
 /* Is any of it the kit's own? Such regions are marked REGION_SKIP; nobody may map over them or take them away. */
 static bool protected_range(struct space *s, va_t lo, va_t hi)
 {
-	for (struct region *r = region_find(s, lo) ? s->last : region_after(s, lo); r && r->lo < hi; r = region_after(s, r->hi))
+	struct region *r = region_find(s, lo);
+
+	for (r = r ? r : region_after(s, lo); r && r->lo < hi; r = r->hi < hi ? region_after(s, r->hi) : NULL)
 		if (r->fork == REGION_SKIP)
 			return true;
-		else if (r->hi >= hi)
-			return false;
 	return false;
 }
 
@@ -105,23 +105,35 @@ static int protect_part(struct space *s, struct region *r, va_t lo, va_t hi, uns
 	return r ? space_promise(s, lo, (hi - lo) / FH_PAGE, rights, r->rights & ~RIGHT_LARGE) : -ENOMEM;
 }
 
+/* A range that is not in one region: none of it changes unless all of it may. */
+static __attribute__((noinline)) int protect_parts(struct space *s, va_t lo, va_t hi, unsigned rights)
+{
+	int r = region_covers(s, lo, hi);
+
+	for (va_t stop; lo < hi && r == 0; lo = stop) {
+		struct region *g = region_find(s, lo);
+		stop = g->end < hi ? g->end : hi;
+		r = protect_part(s, g, lo, stop, rights);
+	}
+	return r;
+}
+
 int mm_protect(va_t address, size_t bytes, unsigned rights)
 {
 	struct space *s = space_current();
+	va_t end = address + page_up(bytes);
+	int r;
 
-	bytes = page_up(bytes);
-	if (!range_ok(address, bytes) || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
+	if (!range_ok(address, end - address) || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
 		return -EINVAL;
 	if (rights)
 		rights |= RIGHT_R;
 	space_lock(s);
-	va_t end = address + bytes;
-	int r = region_covers(s, address, end);
-	for (va_t at = address, stop; at < end && r == 0; at = stop) {
-		struct region *g = region_find(s, at);
-		stop = g->end < end ? g->end : end;
-		r = protect_part(s, g, at, stop, rights);
-	}
+	struct region *g = region_find(s, address);
+	if (g && g->base <= address && end <= g->end && g->fork != REGION_SKIP)
+		r = protect_part(s, g, address, end, rights);
+	else
+		r = protect_parts(s, address, end, rights);
 	space_unlock(s);
 	return r;
 }

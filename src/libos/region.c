@@ -151,6 +151,7 @@ int region_add(struct space *s, const struct region *r)
 	new->hi = hi;
 	if (!new->name)
 		new->name = "";
+	s->last = new; /* its first touch comes soon */
 	merge_at(s, i);
 	if (i > 0)
 		merge_at(s, i - 1);
@@ -207,8 +208,12 @@ struct region *region_protect(struct space *s, struct region *r, va_t lo, va_t h
 {
 	bool whole = lo == r->lo && hi == r->hi;
 
-	if (!plain(r) || (!whole && hi - lo < PLAN_LARGE))
+	if ((!whole && hi - lo < PLAN_LARGE) || !plain(r))
 		return r;
+	if (whole) {
+		r->rights = (uint8_t)(rights | (r->rights & RIGHT_LARGE));
+		return r;
+	}
 	unsigned i = search(s, r->lo) - 1;
 	if (!split_at(s, i, hi))
 		return NULL;

@@ -258,7 +258,21 @@ static void drop_chunk(struct space *s, struct batch *b, va_t at, va_t stop, boo
 	}
 }
 
-static int drop(struct space *s, va_t va, size_t n, bool keep)
+/* One page of the running space, if it is there and nobody else can have it. False: that isn't so. */
+static inline bool drop_page(struct space *s, va_t va, bool keep, int *error)
+{
+	pfn_t table = !s->shared && space_here(s) ? window_table(va) : 0;
+	pte_t none = 0;
+
+	if (!table || !(*window_slot(va, 1) & FH_P))
+		return false;
+	unsigned op = keep ? FH_OP_CLEAR : FH_OP_UNMAP_FREE;
+	*error = pt_one(s->frames, op, space_flush(), table, pt_index(va, 1), &none, va);
+	*error = *error < 0 ? *error : 0;
+	return true;
+}
+
+static __attribute__((noinline)) int drop(struct space *s, va_t va, size_t n, bool keep)
 {
 	va_t end = va + n * FH_PAGE;
 	struct batch b;
@@ -288,8 +302,17 @@ static int drop(struct space *s, va_t va, size_t n, bool keep)
 	return r;
 }
 
-int space_drop(struct space *s, va_t va, size_t n) { return drop(s, va, n, false); }
-int space_unmap(struct space *s, va_t va, size_t n) { return drop(s, va, n, true); }
+int space_drop(struct space *s, va_t va, size_t n)
+{
+	int error;
+	return n == 1 && drop_page(s, va, false, &error) ? error : drop(s, va, n, false);
+}
+
+int space_unmap(struct space *s, va_t va, size_t n)
+{
+	int error;
+	return n == 1 && drop_page(s, va, true, &error) ? error : drop(s, va, n, true);
+}
 
 size_t space_trim(struct space *s, va_t va, va_t end)
 {

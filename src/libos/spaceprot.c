@@ -41,18 +41,33 @@ struct wish {
 	pte_t untouched; /* the word there, 0 if the region has these rights anyway */
 };
 
+/* PROTECT's argument for a page whose entry is e. */
+static pte_t protected_entry(pte_t e, unsigned rights)
+{
+	return e & PTE_FORKED ? pte_fork(0, rights) : pte_make(0, rights);
+}
+
+/* Going from one entry to another, who must hear of it? A right gained needs no other CPU's attention: the worst is a
+ * fault that finds everything in order. */
+static uint64_t protect_flush(pte_t from, pte_t to)
+{
+	bool lost = (from & ~to & (FH_W | PTE_MAY_WRITE)) | (to & ~from & FH_NX);
+	return lost ? space_flush() : FH_FLUSH_LOCAL;
+}
+
 /* Present entries from slot[i] on that are treated alike: one operation. Returns the index after the last. */
 static unsigned protect_run(struct batch *b, const volatile pte_t *slot, unsigned i, unsigned count, pfn_t table,
                             unsigned index, unsigned rights)
 {
-	pte_t first = slot[i], e;
-	unsigned j = i + 1, had = pte_rights(first);
+	pte_t first = slot[i], e, some = first, all = first; /* bits that some, that all of them have */
+	unsigned j = i + 1;
 
-	for (; j < count && ((e = slot[j]) & (FH_P | PTE_FORKED)) == (first & (FH_P | PTE_FORKED)); j++)
-		had |= pte_rights(e);
-	/* A right gained needs no other CPU's attention: the worst is a fault that finds everything in order. */
-	uint64_t flush = had & ~rights ? space_flush() : FH_FLUSH_LOCAL;
-	batch_add(b, FH_OP_PROTECT, flush, table, index + i, j - i, first & PTE_FORKED ? pte_fork(0, rights) : pte_make(0, rights));
+	for (; j < count && (((e = slot[j]) ^ first) & (FH_P | PTE_FORKED)) == 0; j++) {
+		some |= e;
+		all &= e;
+	}
+	pte_t new = protected_entry(first, rights);
+	batch_add(b, FH_OP_PROTECT, protect_flush((some & ~FH_NX) | (all & FH_NX), new), table, index + i, j - i, new);
 	return j;
 }
 
@@ -97,7 +112,20 @@ static void protect_chunk(struct space *s, struct batch *b, va_t at, unsigned co
 	}
 }
 
-static int protect(struct space *s, va_t va, size_t n, const struct wish *w)
+/* One page of the running space, if it is there and keeps some right: most calls are like this. False: they aren't. */
+static inline bool protect_page(struct space *s, va_t va, unsigned rights, int *error)
+{
+	pfn_t table = rights && space_here(s) ? window_table(va) : 0;
+	pte_t e = table ? *window_slot(va, 1) : 0, new = protected_entry(e, rights);
+
+	if (!(e & FH_P))
+		return false;
+	*error = pt_one(s->frames, FH_OP_PROTECT, protect_flush(e, new), table, pt_index(va, 1), &new, va);
+	*error = *error < 0 ? *error : 0;
+	return true;
+}
+
+static __attribute__((noinline)) int protect(struct space *s, va_t va, size_t n, const struct wish *w)
 {
 	va_t end = va + n * FH_PAGE;
 	struct batch b;
@@ -124,12 +152,20 @@ static int protect(struct space *s, va_t va, size_t n, const struct wish *w)
 
 int space_protect(struct space *s, va_t va, size_t n, unsigned rights)
 {
+	int error;
+
+	if (n == 1 && protect_page(s, va, rights, &error))
+		return error;
 	return protect(s, va, n, &(struct wish){.rights = rights});
 }
 
 int space_promise(struct space *s, va_t va, size_t n, unsigned rights, unsigned rest)
 {
 	pte_t untouched = rights == rest ? 0 : pte_promise(rights);
+	int error;
+
+	if (n == 1 && protect_page(s, va, rights, &error))
+		return error;
 	return protect(s, va, n, &(struct wish){rights, true, untouched});
 }
 

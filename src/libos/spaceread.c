@@ -139,10 +139,11 @@ size_t space_dirty(struct space *s, va_t va, size_t n, uint64_t *bitmap)
 			continue;
 		}
 		for (size_t i = 0; i < pages; i++) {
-			if ((slot[i] & (FH_P | FH_D)) == (FH_P | FH_D)) {
-				set_bits(bitmap, page + i, 1);
-				dirty++;
-			}
+			if ((slot[i] & (FH_P | FH_D)) != (FH_P | FH_D))
+				continue;
+			dirty++;
+			if (bitmap)
+				bitmap[(page + i) / 64] |= 1ul << (page + i) % 64;
 		}
 	}
 	return dirty;

@@ -47,10 +47,18 @@ static inline const volatile pte_t *space_slot(struct space *s, va_t va, unsigne
 {
 	if (!space_here(s))
 		return slot_foreign(s, va, level);
-	for (unsigned above = 4; above > level; above--)
-		if (!link_at(va, above))
-			return NULL;
+	if ((level < 4 && !link_at(va, 4)) || (level < 3 && !link_at(va, 3)) || (level < 2 && !link_at(va, 2)))
+		return NULL;
 	return window_slot(va, level);
+}
+
+/* In the running space: pfn of va's level-1 table; 0: there is none, or a 2 MiB page instead. */
+static inline pfn_t window_table(va_t va)
+{
+	if (!link_at(va, 4) || !link_at(va, 3))
+		return 0;
+	pte_t link = *window_slot(va, 2);
+	return (link & (FH_P | FH_PS)) == FH_P ? fh_pte_pfn(link) : 0;
 }
 
 /* Put one entry at a scratch page and flush it; 0 or -errno. */

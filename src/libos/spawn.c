@@ -158,7 +158,7 @@ int spawn(struct env **child, const void *elf, size_t bytes, char *const argv[],
 		printf("spawn %s: %s\n", title, wrong);
 		return -ENOEXEC;
 	}
-	if ((r = child_new(&c, title, o->quota, o->frames ? o->frames : space_current()->frames)) < 0)
+	if ((r = child_new(&c, title, o->quota, o->frames ? o->frames : space_current()->frames, false)) < 0)
 		return r;
 	if ((r = load(&c, elf)) < 0 || (r = make_stack(&c, argv, &rsp)) < 0 ||
 	    (r = child_place(&c.space, info->batch_va, 1, RIGHT_R | RIGHT_W, NULL, 0, 0)) < 0 ||

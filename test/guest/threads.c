@@ -220,6 +220,22 @@ static void check_strangers(struct raw *a, struct raw *b)
 	is(raw_call(a, FH_SYS_thread_switch, me(), BELL, 0, 0), 0, "which then may ring its parent");
 	returns(sys_thread_switch(0, 0, BELL, 0), (int64_t)BELL, "who hears it");
 	sys_env_ctl(0, FH_ENV_CALLER, 0, 0);
+	struct fh_thread_args *args = (struct fh_thread_args *)a->batch;
+	static const struct {
+		const char *what;
+		int64_t want;
+	} keepers[] = {{"a sibling's thread", -FH_EPERM}, {"a parent's", -FH_EPERM}, {"root's", -FH_EPERM},
+	               {"no thread", -FH_ESRCH}, {"its own", 0}, {"nobody", 0}};
+	const uint64_t names[] = {b->name, me(), info->root_thread, b->name + (1ul << FH_PFN_BITS), a->name, 0};
+	uint64_t bells = b->view->bells;
+	for (unsigned i = 0; i < 6; i++) {
+		*args = (struct fh_thread_args){.fields = FH_SET_KEEPER, .keeper = names[i], .keeper_bits = BELL3};
+		is(raw_call(a, FH_SYS_thread_write, 0, 0, 0, 0), keepers[i].want, "a thread makes %s its keeper: it must be allowed to ring it",
+		   keepers[i].what);
+	}
+	struct fh_thread_args keeper = {.fields = FH_SET_KEEPER, .keeper = me(), .keeper_bits = RAW_BELL};
+	returns(raw_write(a, &keeper), 0, "its parent may keep it, as before");
+	is((int64_t)b->view->bells, (int64_t)bells, "nothing of this rang at the sibling's");
 	returns(sys_thread_switch(b->thread, BELL, 0, 0), 0, "a parent needs neither list nor serial");
 	returns(sys_thread_switch(info->root_thread, 1, 0, 0), -FH_EPERM, "root is a stranger like any other");
 }
