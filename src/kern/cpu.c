@@ -89,6 +89,8 @@ void cpu_init(unsigned id)
 	cpu->id = id;
 	cpu->stack_top = area + PERCPU_STACK + PERCPU_STACK_SIZE - 8;
 	cpu->fast_calls = FH_NSYSCALLS - SLOW_CALLS;
+	for (unsigned i = 0; i < 256; i++)
+		cpu->trace[i] = TRACE_NONE;
 	load_descriptors(cpu, area);
 	wrmsr(MSR_GS_BASE, (uint64_t)cpu);
 	write_cr0((read_cr0() & ~(CR0_EM | CR0_TS | CR0_AM)) | CR0_MP | CR0_NE | CR0_WP);

@@ -15,6 +15,8 @@ struct tss {
 	uint16_t reserved3, iomap;
 } __attribute__((packed));
 
+#define TRACE_NONE (~1ul) /* no call yet */
+
 /* In the per-CPU area, at gs:0 in the kernel. All (c): used by its own CPU only. */
 struct cpu {
 	uint32_t id, apic_id;

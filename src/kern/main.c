@@ -142,7 +142,7 @@ static void crash_on_request(void)
 	if (command_has("crash=assert"))
 		panic("asked for: crash=assert");
 	if (command_has("crash=null"))
-		wrmsr(0xdeadbeef, *(volatile uint64_t *)boot.ram[0].start); /* unmapped since memory_init */
+		wrmsr(0, *(volatile uint64_t *)(boot.ram[0].start + 16)); /* unmapped since memory_init */
 	if (command_has("crash=stack"))
 		log_line("%lu", overflow(1));
 }
