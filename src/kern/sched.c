@@ -68,7 +68,7 @@ void leave(unsigned state)
 	cpu->thread = NULL;
 	cpu->frame->thread = 0;
 	atomic_set(&t->state, (uint32_t)state); /* from here on any CPU may run it */
-	ref_put(cpu->thread_pfn);
+	ref_put(cpu->thread_pfn); /* LOCKed: the state is visible before thread_switch looks at the bells again */
 }
 
 /* Run t, which the caller holds, if it can run: then the reference is the running one. */

@@ -136,7 +136,7 @@ static bool foreign(const struct fh_thread *t)
 /* The whole context is in regs. Returns the regs to run. */
 struct fh_regs *syscall_slow(struct fh_regs *regs)
 {
-	struct fh_thread *t = this_cpu()->thread;
+	struct fh_thread *t = cpu_field(thread);
 	uint64_t a = regs->rdi, b = regs->rsi, c = regs->rdx, d = regs->r10, number = regs->rax;
 	if (foreign(t)) {
 		regs->error = 0; /* the entry has set the vector */

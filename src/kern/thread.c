@@ -30,9 +30,11 @@ long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner)
 void thread_ring(pfn_t p, uint64_t bits)
 {
 	struct fh_thread *t = thread_at(p);
-	atomic_or(&t->bells, bits);
+	uint64_t bells = bits ? atomic_or(&t->bells, bits) | bits : atomic_get(&t->bells);
 	uint32_t sleeping = FH_SLEEPING;
-	if (atomic_get(&t->state) == FH_SLEEPING && (atomic_get(&t->bells) & (atomic_get(&t->wait) | upcall_open(t))))
+	if (!bells || atomic_get(&t->state) != FH_SLEEPING)
+		return;
+	if ((bells & atomic_get(&t->wait)) || (bells & upcall_open(t)))
 		atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY);
 }
 

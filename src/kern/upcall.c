@@ -73,10 +73,12 @@ uint64_t upcall_open(const struct fh_thread *t)
 
 void upcall_bells(struct fh_regs *regs)
 {
-	struct fh_thread *t = this_cpu()->thread;
-	struct fh_upcall *u = upcall_of(t);
+	struct fh_thread *t = cpu_field(thread);
 	uint64_t bells = atomic_get(&t->bells);
-	if (!u || !bells)
+	if (!bells)
+		return;
+	struct fh_upcall *u = upcall_of(t);
+	if (!u)
 		return;
 	uint64_t due = bells & upcall_open(t);
 	if (bells != due)

@@ -13,7 +13,6 @@
 #define RO (FH_P | FH_U | FH_NX)
 #define LINK (FH_P | FH_W | FH_U)
 
-static uint64_t ms(uint64_t n) { return n * info->tsc_khz; }
 static uint64_t account(pfn_t env)
 {
 	struct fh_env e = {0};
@@ -138,17 +137,17 @@ static void check_freeze(struct raw *c)
 	raw_code(c, "\x48\xff\x03\xeb\xfb", 5); /* inc [rbx]; again */
 	raw_write(c, &a);
 	sys_thread_ctl(c->name, FH_THREAD_START, 0);
-	sys_thread_switch(c->name, 0, RAW_BELL, cpu_tsc() + ms(1));
+	raw_let(c, 0, 20);
 	ok(*counter > 0, "a child runs");
 	returns(sys_env_ctl(c->env_name, FH_ENV_FREEZE, 0, 0), 0, "it is frozen");
 	uint64_t before = *counter;
-	sys_thread_switch(c->name, 0, RAW_BELL, cpu_tsc() + ms(1));
+	raw_let(c, 0, 20);
 	is((int64_t)*counter, (int64_t)before, "and does not run, though it is ready and switched to");
 	returns(sys_frame_alloc(f, 1, c->env_name, 0), -FH_ECANCELED, "nothing is claimed for it");
 	returns(sys_pt_set(fh_what(FH_OP_CLAIM, 0, pt1, 300, 1), f << 12 | RW, 0).rax, -FH_ECANCELED, "nor into its tables");
 	returns(sys_env_ctl(c->env_name, FH_ENV_FREEZE, 0, 0), 0, "freezing twice is no error");
 	returns(sys_env_ctl(c->env_name, FH_ENV_THAW, 0, 0), 0, "it is thawed");
-	sys_thread_switch(c->name, 0, RAW_BELL, cpu_tsc() + ms(1));
+	raw_let(c, 0, 20);
 	ok(*counter > before, "and goes on where it was");
 	while (sys_thread_ctl(c->name, FH_THREAD_STOP, 0) == -FH_EBUSY)
 		thread_yield();

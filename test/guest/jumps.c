@@ -510,8 +510,9 @@ static void check_stacks(void)
 			count_bad(&t, "rsp %#lx, then push: %u", odd[i], got);
 		if (try_regs("\xcc", 1, regs) != 3)
 			count_bad(&t, "rsp %#lx, then int3", odd[i]);
-		got = try_regs("\xeb\xfe", 2, regs);
-		if (i < 3 && (got != RUNS_ON || r.view->regs.rsp != odd[i]))
+		raw_code(&r, "\xeb\xfe", 2);
+		got = outcome(raw_run(&r, &regs, 1));
+		if (got != RUNS_ON || r.view->regs.rsp != odd[i])
 			count_bad(&t, "rsp %#lx, then the timer: %u", odd[i], got);
 	}
 	none_bad(&t, "any rsp will do for a call, a fault and an interrupt: the kernel never writes a user stack (HOSTILE 50)");

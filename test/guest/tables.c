@@ -169,7 +169,7 @@ static void check_refusals(void)
 		refuse(&t, pt1, 9, kernels[i] << 12 | RO, -FH_EPERM, "the same, read-only");
 	}
 	refuse(&t, pt1, 9, 0xb8ul << 12 | RW, -FH_EPERM, "the screen, which is root's");
-	refuse(&t, pt1, 9, 0xfee00ul << 12 | RW, -FH_EINVAL, "the LAPIC");
+	refuse(&t, pt1, 9, 0xfee00ul << 12 | RW, info->nframes > 0xfee00 ? -FH_EPERM : -FH_EINVAL, "the LAPIC");
 	refuse(&t, pt1, 9, free_frame() << 12 | RW, -FH_EPERM, "a FREE frame (HOSTILE 12)");
 	refuse(&t, pt1, 9, fh_name_pfn(info->root_env) << 12 | RO, -FH_EPERM, "one's parent's ENV frame (HOSTILE 11)");
 	refuse(&t, pt1, 9, fh_name_pfn(info->root_thread) << 12 | RO, -FH_EPERM, "its THREAD frame");

@@ -262,7 +262,7 @@ static void check_kit_tail(void)
 		struct fh_thread_args a = {.fields = FH_SET_REGS, .regs = regs};
 		raw_write(&h, &a);
 		sys_thread_ctl(h.name, FH_THREAD_START, 0);
-		sys_thread_switch(h.name, BELL, RAW_BELL, cpu_tsc() + 20 * info->tsc_khz);
+		raw_let(&h, BELL, 20);
 		unsigned state = raw_wait(&h, 30);
 		if (state != FH_READY || h.view->regs.rip != want.regs.rip || h.view->regs.rsp != want.regs.rsp)
 			count_bad(&t, "before instruction %u: state %u, rip %#lx", i, state, h.view->regs.rip);
@@ -296,19 +296,19 @@ static void check_doorbells(void)
 	put_code(HANDLER, stop, sizeof(stop));
 	raw_write(&r, &a);
 	sys_thread_ctl(r.name, FH_THREAD_START, 0);
-	sys_thread_switch(r.name, BELL | BELL2, RAW_BELL, cpu_tsc() + 3 * info->tsc_khz);
+	raw_let(&r, BELL | BELL2, 20);
 	ok(r.view->state == FH_READY && r.upcall->depth == 0, "masked doorbells do not interrupt");
 	is((int64_t)r.upcall->pending, (int64_t)(BELL | BELL2), "they are noted in `pending`");
 	is((int64_t)(r.view->bells & FH_BELLS_USER), (int64_t)(BELL | BELL2), "and stay rung");
 
 	r.upcall->mask = ~BELL;
 	r.upcall->depth = 1;
-	sys_thread_switch(r.name, 0, RAW_BELL, cpu_tsc() + 3 * info->tsc_khz);
+	raw_let(&r, 0, 20);
 	ok(r.view->state == FH_READY && r.upcall->depth == 1, "unmasked ones wait while the thread is in a handler");
 
 	r.upcall->depth = 0;
 	r.upcall->pending = 0;
-	sys_thread_switch(r.name, 0, RAW_BELL, cpu_tsc() + 3 * info->tsc_khz);
+	raw_let(&r, 0, 20);
 	is(raw_wait(&r, 30), FH_STOPPED, "outside they come in");
 	ok(r.upcall->slot[0].regs.vector == FH_VEC_DOORBELL && r.upcall->slot[0].address == BELL,
 	   "as vector %lu with the bits in `address`: %#lx", r.upcall->slot[0].regs.vector, r.upcall->slot[0].address);
@@ -321,11 +321,11 @@ static void check_doorbells(void)
 	r.upcall->max_depth = 0;
 	raw_write(&r, &a);
 	sys_thread_ctl(r.name, FH_THREAD_START, 0);
-	sys_thread_switch(r.name, BELL, RAW_BELL, cpu_tsc() + 3 * info->tsc_khz);
+	raw_let(&r, BELL, 20);
 	ok(r.view->state == FH_READY && (r.view->bells & BELL), "a doorbell for a thread with no slot left waits, and does not fault it");
 	r.upcall->max_depth = 1;
 	r.upcall->entry = 1ul << 63;
-	sys_thread_switch(r.name, BELL, RAW_BELL, cpu_tsc() + 3 * info->tsc_khz);
+	raw_let(&r, BELL, 20);
 	ok(r.view->state == FH_READY, "nor does one for a handler that isn't an address");
 	returns(sys_thread_ctl(r.name, FH_THREAD_STOP, 0), 0, "it is stopped");
 	returns(sys_thread_switch(r.name, 1ul << 56, 0, 0), -FH_EINVAL, "bits above 55 are not for ringing");
@@ -341,13 +341,13 @@ static void count_slice(uint64_t bits) { slices += bits == FH_BELL_SLICE; }
 
 static void check_slice_bell(void)
 {
-	uint64_t end = cpu_tsc() + 200 * info->tsc_khz;
+	uint64_t end = cpu_tsc() + 5000 * info->tsc_khz;
 
 	on_bell(FH_BELL_SLICE, count_slice);
 	while (cpu_tsc() < end && slices < 3)
 		cpu_pause();
 	on_bell(FH_BELL_SLICE, NULL);
-	ok(slices >= 3, "the beginning of a slice rings bit 62, where unmasked: %u in 200 ms", slices);
+	ok(slices >= 3, "the beginning of a slice rings bit 62, where unmasked: %u", slices);
 	unsigned before = slices;
 	end = cpu_tsc() + 50 * info->tsc_khz;
 	while (cpu_tsc() < end)
@@ -676,9 +676,9 @@ static void check_kit(void)
 	struct thread *other = thread_new(ringer, (void *)&stop, NULL);
 	on_upcall(UD, spoil_and_skip);
 	on_bell(BELL, count_bell);
-	uint64_t end = cpu_tsc() + 500 * info->tsc_khz;
+	uint64_t end = cpu_tsc() + 500 * info->tsc_khz, late = end + 5000 * info->tsc_khz;
 	unsigned rounds = 0;
-	for (handled = 0; cpu_tsc() < end && other; rounds++) {
+	for (handled = 0; (cpu_tsc() < end || (bells <= 10 && cpu_tsc() < late)) && other; rounds++) {
 		survive_ud2();
 		if (!intact())
 			count_bad(&t, "round %u", rounds);

@@ -143,6 +143,12 @@ unsigned raw_wait(struct raw *r, unsigned ms)
 	return FH_READY;
 }
 
+void raw_let(struct raw *r, uint64_t give, unsigned ms)
+{
+	sys_thread_switch(0, 0, RAW_BELL, 1); /* a bell from before would end the wait at once */
+	sys_thread_switch(r->name, give, RAW_BELL, cpu_tsc() + ms * info->tsc_khz);
+}
+
 unsigned raw_resume(struct raw *r, unsigned ms)
 {
 	int64_t e = sys_thread_ctl(r->name, FH_THREAD_START, 0);

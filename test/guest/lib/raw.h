@@ -49,6 +49,8 @@ struct fh_regs raw_regs(const struct raw *, unsigned offset);
 unsigned raw_run(struct raw *, const struct fh_regs *, unsigned ms);
 /* The same without new registers. */
 unsigned raw_resume(struct raw *, unsigned ms);
+/* Ring it with `give` and let it run for a while, until it stops or the time is over. */
+void raw_let(struct raw *, uint64_t give, unsigned ms);
 /* Wait until it stops. */
 unsigned raw_wait(struct raw *, unsigned ms);
 
