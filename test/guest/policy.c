@@ -10,6 +10,10 @@
 #define RW (RIGHT_R | RIGHT_W)
 #define N 96u
 
+/* The policy under test. It is asked with the space locked, in handlers too: its state must not fault, so it lies among the
+ * globals, not on a stack that a fork has made copy-on-write. */
+static struct frames f;
+
 static char *page(char *p, size_t i) { return p + i * FH_PAGE; }
 
 /* N pages of this policy, touched one by one; the frames they got. False: no memory. */
@@ -40,7 +44,7 @@ static void drop(char *p) { mm_unmap((va_t)p, N * FH_PAGE); }
 
 static void check_first(void)
 {
-	struct frames f = frames_first;
+	f = frames_first;
 	pfn_t got[N], want = f.cursor;
 	unsigned wrong = 0;
 	char *p;
@@ -76,11 +80,11 @@ static void check_first(void)
 
 static void check_quiet(void)
 {
-	struct frames first = frames_first, f = frames_quiet;
 	pfn_t got[N];
 	unsigned loud = 0, skipped = 0;
 
-	drop(fill(&first, got)); /* these were mapped a moment ago: some CPU may know them still */
+	f = frames_quiet;
+	drop(fill(&frames_first, got)); /* these were mapped a moment ago: some CPU may know them still */
 	f.cursor = f.lo = got[0];
 	for (unsigned i = 0; i < N; i++) {
 		pfn_t p = f.next(&f, 1, 1, 0);
@@ -108,7 +112,7 @@ static void check_colour(void)
 	pfn_t got[N];
 
 	for (unsigned k = 0; k < 4; k++) {
-		struct frames f = frames_colour;
+		f = frames_colour;
 		unsigned wrong = 0;
 		f.colours = colours[k];
 		char *p = fill(&f, got);
@@ -117,7 +121,7 @@ static void check_colour(void)
 		is(wrong, 0, "coloured: each page's frame has the page's colour, of %lu", f.colours);
 		drop(p);
 	}
-	struct frames f = frames_colour;
+	f = frames_colour;
 	while (!frame_is_free(f.lo))
 		f.lo++;
 	f.cursor = f.lo;
@@ -127,7 +131,7 @@ static void check_colour(void)
 
 static void check_large(void)
 {
-	struct frames f = frames_large;
+	f = frames_large;
 	unsigned blocks = 0, wrong = 0;
 	pfn_t last = 0;
 
@@ -150,7 +154,7 @@ static void check_large(void)
 
 static void check_random(void)
 {
-	struct frames f = frames_random;
+	f = frames_random;
 	pfn_t a[N], b[N], lowest = ~0ul, highest = 0;
 	unsigned same = 0, steps = 0;
 
@@ -175,44 +179,49 @@ static struct {
 } seen;
 
 /* From the top down, even frames only. */
-static pfn_t next_down(struct frames *f, size_t n, size_t align, uint64_t hint)
+static pfn_t next_down(struct frames *policy, size_t n, size_t align, uint64_t hint)
 {
 	seen.calls++;
 	seen.hints += hint - seen.base / FH_PAGE < N;
 	if (n != 1 || align != 1)
 		return frames_first.next(&frames_first, n, align, hint);
-	while (f->cursor > f->lo)
-		if (frame_is_free(--f->cursor) && f->cursor % 2 == 0)
-			return f->cursor;
+	while (policy->cursor > policy->lo)
+		if (frame_is_free(--policy->cursor) && policy->cursor % 2 == 0)
+			return policy->cursor;
 	return 0;
 }
 
-static pfn_t next_none(struct frames *f, size_t n, size_t align, uint64_t hint)
+static pfn_t next_none(struct frames *policy, size_t n, size_t align, uint64_t hint)
 {
-	(void)f, (void)n, (void)align, (void)hint;
+	(void)policy, (void)n, (void)align, (void)hint;
 	return 0;
 }
+
+static struct frames down = {.name = "down", .next = next_down}, none = {.name = "none", .next = next_none};
 
 /* Every other answer is somebody's frame already: a race that is lost. */
-static pfn_t next_late(struct frames *f, size_t n, size_t align, uint64_t hint)
+static pfn_t next_late(struct frames *policy, size_t n, size_t align, uint64_t hint)
 {
-	return f->colours++ % 2 ? frames_first.next(&frames_first, n, align, hint) : fh_name_pfn(info->root_env);
+	return policy->colours++ % 2 ? frames_first.next(&frames_first, n, align, hint) : fh_name_pfn(info->root_env);
 }
 
-static pfn_t next_beyond(struct frames *f, size_t n, size_t align, uint64_t hint)
+static pfn_t next_beyond(struct frames *policy, size_t n, size_t align, uint64_t hint)
 {
-	(void)f, (void)n, (void)align, (void)hint;
+	(void)policy, (void)n, (void)align, (void)hint;
 	return info->nframes + 5;
 }
 
+static struct frames late = {.name = "late", .next = next_late}, beyond = {.name = "beyond", .next = next_beyond};
+
 static void check_own(void)
 {
-	struct frames down = {.name = "down", .next = next_down, .cursor = info->nframes, .lo = info->first_user, .hi = info->nframes};
 	pfn_t got[N];
 	unsigned wrong = 0;
 	char *p = fill(&frames_first, got);
 
 	drop(p);
+	down.lo = info->first_user;
+	down.cursor = down.hi = info->nframes;
 	seen.base = (va_t)p; /* the next mapping goes there again */
 	p = fill(&down, got);
 	for (unsigned i = 0; i < N; i++)
@@ -225,17 +234,15 @@ static void check_own(void)
 
 static void check_bad(void)
 {
-	struct frames none = {.name = "none", .next = next_none}, late = {.name = "late", .next = next_late},
-	              beyond = {.name = "beyond", .next = next_beyond};
 	struct space *s = space_current();
 	pfn_t got[N];
 	space_trim(s, MM_LO, STACK_LIMIT);
 	uint64_t before = frames_owned();
 	for (unsigned i = 0; i < 2; i++) {
-		struct frames *f = i ? &beyond : &none;
-		s->frames = f;
+		struct frames *bad = i ? &beyond : &none;
+		s->frames = bad;
 		int64_t r = mm_map(0, N * FH_PAGE, RW, MM_EAGER);
-		pfn_t one = frame_get(f, 1, 1, 0, 0);
+		pfn_t one = frame_get(bad, 1, 1, 0, 0);
 		s->frames = &frames_first;
 		ok(mm_failed(r), "a policy that %s: an eager mapping fails: %s", i ? "names frames beyond the table" : "knows no frame",
 		   error_name((int)r));
@@ -253,7 +260,6 @@ static void check_bad(void)
 /* Whatever the policy: the memory is good, a fork works, and everything comes back. */
 static void check_use(void)
 {
-	struct frames down = {.name = "down", .next = next_down, .cursor = info->nframes, .lo = info->first_user, .hi = info->nframes};
 	struct frames *all[] = {&frames_first, &frames_quiet, &frames_colour, &frames_random, &down};
 	struct space *s = space_current();
 
