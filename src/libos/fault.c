@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "console.h"
 #include "env.h"
 #include "machine.h"
 #include "spacewalk.h"
@@ -169,4 +170,45 @@ bool fault_page(struct fh_context *c)
 	s->faults++;
 	lock_give(&s->lock);
 	return a == FAULT_DONE;
+}
+
+/* ---- The report ---- */
+
+static const char *name_of(const struct region *r) { return r->name && *r->name ? r->name : "a mapping"; }
+
+static void explain_region(struct space *s, struct region *r, va_t address, uint64_t error)
+{
+	struct fault f = {.address = address, .error = error};
+	unsigned rights = region_page_rights(s, r, address);
+
+	if (address < r->base || address >= r->end)
+		printf("  in the room of %s [%#lx, %#lx) but past its end: %s\n", name_of(r), r->base, r->end,
+		       r->grow == REGION_GROW_DOWN ? "its guard page, a stack overflow" : "not handed out");
+	else if (!(rights & need(&f)))
+		printf("  in %s [%#lx, %#lx), where this page is %c%c%c\n", name_of(r), r->base, r->end, rights & RIGHT_R ? 'r' : '-',
+		       rights & RIGHT_W ? 'w' : '-', rights & RIGHT_X ? 'x' : '-');
+	else if (r->fault != fault_zero)
+		printf("  in %s [%#lx, %#lx), whose own fault function said no\n", name_of(r), r->base, r->end);
+	else
+		printf("  in %s [%#lx, %#lx), which allows it, but there was no frame to be had: the policy (%s) found none, or the "
+		       "quota is used up\n", name_of(r), r->base, r->end, s->frames->name);
+}
+
+void fault_explain(va_t address, uint64_t error)
+{
+	struct space *s = space_current();
+	struct region *r;
+
+	if (address < FH_PAGE)
+		kputs("  page 0: a null pointer\n");
+	else if (address >= FH_KERNEL_BASE)
+		kputs("  the kernel's half\n");
+	else if (address >= WINDOW_VA)
+		kputs("  the recursive window: page tables are read here, never written; or a table above is missing\n");
+	else if ((r = region_find(s, address)) != NULL)
+		explain_region(s, r, address, error);
+	else if ((r = region_after(s, address)) != NULL)
+		printf("  in no region; the next one up is %s at %#lx, %#lx bytes away\n", name_of(r), r->base, r->base - address);
+	else
+		kputs("  in no region\n");
 }

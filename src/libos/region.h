@@ -80,5 +80,7 @@ void region_clear(struct space *);
 
 /* fault.c: the handler of vector 14. True: the instruction may be retried. */
 bool fault_page(struct fh_context *);
+/* Say in words why a fault at `address` had no answer: which region it hit, or what lies next to it. */
+void fault_explain(va_t address, uint64_t error);
 /* Give the page at va its own writable frame: regain W if the frame has no other user, else copy. Lock held. */
 int fault_unshare(struct space *, va_t va, pte_t old, unsigned rights);

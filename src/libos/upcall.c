@@ -25,6 +25,7 @@ _Static_assert(offsetof(struct fh_regs, rip) == 136 && offsetof(struct fh_regs, 
 _Static_assert(offsetof(struct fh_regs, rsp) == 160 && offsetof(struct fh_context, root) == 184, "CTX_RSP, CTX_ROOT");
 _Static_assert(FH_SYS_thread_ctl == 1 && FH_THREAD_RETURN == 2 && FH_UPCALL_SLOTS == 16, "numbers");
 
+#define GENERAL_PROTECTION 13u
 #define PAGE_FAULT 14u
 #define VECTORS 33u /* 0-31 of the CPU; the last: FH_VEC_SYSCALL */
 
@@ -113,6 +114,11 @@ void upcall_dispatch(struct fh_context *c)
 	if (done)
 		return;
 	upcall_report(&c->regs, c->address, program_name);
+	if (c->regs.vector == PAGE_FAULT)
+		fault_explain(c->address, c->regs.error);
+	if (c->regs.vector == GENERAL_PROTECTION)
+		kputs("  a non-canonical address, a privileged instruction, or a bad selector\n");
+	printf("  where: addr2line -fe build/%s.debug.elf %#lx (build/debug/ with DEBUG=1)\n", program_name, c->regs.rip);
 	exit(128 + (int)(c->regs.vector & 127));
 }
 
@@ -131,11 +137,7 @@ const char *upcall_vector_name(unsigned vector)
 static void report_page_fault(uint64_t error, uint64_t address)
 {
 	const char *verb = error & FAULT_FETCH ? "execution" : error & FAULT_WRITE ? "write" : "read";
-	const char *why = error & FAULT_PRESENT ? "not allowed" : "nothing there";
-
-	if (address < FH_PAGE)
-		why = "null pointer";
-	printf("  %s at address %#lx: %s\n", verb, address, why);
+	printf("  %s at address %#lx: %s\n", verb, address, error & FAULT_PRESENT ? "not allowed" : "nothing mapped there");
 }
 
 void upcall_report(const struct fh_regs *r, uint64_t address, const char *what)
