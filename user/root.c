@@ -141,7 +141,7 @@ int main(void)
 		printf("root: %s\n", error_name(r));
 		return 1;
 	}
-	printf("root: %lu frames free (%lu MiB), %u CPUs, %u modules\n", frame_count_free(), frame_count_free() / 256,
-	       info->ncpus, info->nmodules);
+	printf("root: %lu frames free (%lu MiB), %u CPU%s, %u modules\n", frame_count_free(), frame_count_free() / 256,
+	       info->ncpus, info->ncpus == 1 ? "" : "s", info->nmodules);
 	return boot_option("test", name, sizeof(name)) ? test(name) : shell();
 }

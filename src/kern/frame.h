@@ -39,7 +39,7 @@ bool env_within(pfn_t e, pfn_t a);
 /* Has env `me` authority over what `owner` owns? */
 static inline bool authority(pfn_t me, pfn_t owner) { return same(me, owner) || env_within(owner, me); }
 
-/* Does `name` name a living env? Serial 0 passes for callers with authority. 0 or -ESRCH. */
+/* Does `name` name a living env? Serial 0 passes for callers with authority. 0, -ESRCH, -EPERM or -ECANCELED. */
 long env_lookup(pfn_t me, uint64_t name, pfn_t *env);
 
 /* Reserve up to n frames of e's quota: how many, or -EDQUOT, -ECANCELED. */

@@ -18,7 +18,7 @@
  * A per-CPU area (offsets; each stack grows down into the unmapped page under it):
  *   0x1000-0x4fff kernel stack | 0x6000 #DF | 0x8000 NMI | 0xa000 #MC | 0xc000 struct cpu
  *
- * Physical (the Resea seed): AP start-up 0x5000, its GDTR 0x6000, image from 0x100000, image, modules and the kernel's
+ * Physical, as in Resea: AP start-up 0x5000, its GDTR 0x6000, image from 0x100000, image, modules and the kernel's
  * own frames below 0x5000000, everything above free for envs. What does not fit goes to the top of RAM.
  */
 #pragma once

@@ -54,8 +54,8 @@ static void enter(pfn_t p, pfn_t owner)
 	load_bases(t);
 	if (t->deadline) { /* it slept in thread_switch: the result is the bits it waited for */
 		uint64_t taken = atomic_and(&t->bells, ~t->wait) & t->wait;
-		bool timely = taken || t->deadline <= rdtsc();
-		t->regs.rax = timely ? (long)taken : -(long)FH_EINTR;
+		bool finished = taken || t->deadline <= rdtsc();
+		t->regs.rax = finished ? (long)taken : -(long)FH_EINTR;
 		t->wait = t->deadline = 0;
 	}
 }

@@ -122,8 +122,8 @@ static uint64_t shuffle(uint64_t x)
 
 static pfn_t next_random(struct frames *f, size_t n, size_t align, uint64_t hint)
 {
-	f->colours = shuffle(f->colours ^ hint << 1); /* the generator's state; frames_init seeds it */
-	f->cursor = f->lo + f->colours % (f->hi - f->lo);
+	f->state = shuffle(f->state ^ hint << 1); /* the generator's state; frames_init seeds it */
+	f->cursor = f->lo + f->state % (f->hi - f->lo);
 	return scan_around(f, n, align, FH_EPOCH_INF);
 }
 
@@ -143,7 +143,7 @@ void frames_init(const struct fh_info *in)
 		all[i]->hi = in->nframes;
 		all[i]->cursor = in->first_user + (seed >> 8) % (in->nframes - in->first_user);
 	}
-	frames_random.colours = seed | 1;
+	frames_random.state = seed | 1;
 }
 
 pfn_t frame_find(pfn_t after, unsigned type, pfn_t env)

@@ -15,15 +15,17 @@
 #include "plan.h"
 
 /*
- * A policy and its state. next() returns the first pfn of a run of n FREE frames, aligned to `align` frames (a power
- * of two), or 0 when it knows none. `hint` is what the frame is for, a virtual page number or 0; only colouring looks.
- * It must move on: called again, it does not return the same run first. n is 1 to 512.
+ * A policy and its state. next() returns the first pfn of a run of n (1 to 512) FREE frames, aligned to `align` frames
+ * (a power of two), or 0 when there is none at all: it searches all around memory before it says so. `hint` is what the
+ * frame is for, a virtual page number or 0; only colouring looks. It must move on: called again, it does not return the
+ * same run first.
  */
 struct frames {
 	const char *name;
 	pfn_t (*next)(struct frames *, size_t n, size_t align, uint64_t hint);
 	pfn_t cursor, lo, hi; /* where to look next; the range it stays in, [lo, hi) */
 	uint64_t colours;     /* frames_colour: how many, a power of two */
+	uint64_t state;       /* the policy's own; frames_random: its generator */
 };
 
 extern struct frames frames_first;  /* the first FREE run at or after the cursor, all around memory */

@@ -5,7 +5,7 @@
  * reading the counter twice; the first samples warm tables and the like.
  *
  * Each round of a REP instruction counts as one there. Where the number of frames zeroed and copied between the two
- * readings is known, a second line NAME/rep1 counts those REP instructions once each, as PEERS.md does. Short ones (the
+ * readings is known, a second line NAME/rep1 counts those REP instructions once each, as docs/bench.md does. Short ones (the
  * kit's memmove of regions, the 22 words of an upcall's registers) stay as they are in both.
  */
 #pragma once

@@ -7,12 +7,13 @@
 static pfn_t next_even(struct frames *f, size_t n, size_t align, uint64_t hint)
 {
 	(void)n, (void)align, (void)hint; /* this demo asks for single frames only */
-	while (f->cursor > f->lo) {
+	for (uint64_t tries = (f->hi - f->lo) / 2; tries > 0; tries--) {
+		f->cursor = f->cursor <= f->lo + 1 ? f->hi & ~1ul : f->cursor; /* all around memory */
 		f->cursor -= 2;
 		if (frame_is_free(f->cursor))
 			return f->cursor;
 	}
-	return 0;
+	return 0; /* there is none at all */
 }
 
 /* Frames of PAGES fresh pages under a policy; -1 on failure. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sh - the line shell. Looks at the machine, runs the modules, and ends with the worst status of its commands (root then
+ * sh - the line shell. Looks at the machine, runs the modules, and ends with the worst status on its last line (root then
  * halts the machine with it).
  */
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "sh.h"
 #include "start.h"
 
-static int worst;    /* the highest status of any command so far */
+static int worst;    /* the highest status of any command on this line */
 static bool ending;  /* halt was given */
 
 static int cmd_help(int argc, char **argv);
@@ -46,7 +46,7 @@ static const struct {
     {"ls", "", "the same", cmd_modules, 0},
     {"audit", "", "recompute all invariants of the table (DEBUG=1 kernels)", cmd_audit, 0},
     {"why", "", "what was refused of late, and why (DEBUG=1 kernels)", cmd_why, 0},
-    {"halt", "[CODE]", "power off with CODE, or with the worst status so far", cmd_halt, 1},
+    {"halt", "[CODE]", "power off with CODE, or this line's worst status", cmd_halt, 1},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -58,7 +58,7 @@ static int cmd_help(int argc, char **argv)
 		int n = printf("  %s %s", commands[i].name, commands[i].arguments);
 		printf("%*s%s\n", n < 24 ? 24 - n : 1, "", commands[i].help);
 	}
-	puts("Commands are separated by `;`. 0 is success; halt without CODE tells of any failure.\n"
+	puts("Commands are separated by `;`. 0 is success; `a; b; halt` tells of a failure.\n"
 	     "Ctrl-C ends the program in the foreground, or clears the line. Ctrl-D is halt.\n"
 	     "Ctrl-P, at any time, has the kernel print its state; Ctrl-L draws the line again.\n"
 	     "Arrows, Home, End, Backspace, Delete, Ctrl-A E K U W and Tab edit the line.");
@@ -117,6 +117,7 @@ static void execute_line(char *text)
 {
 	char *argv[SH_ARGS + 1];
 
+	worst = 0;
 	for (char *next; text && !ending; text = next) {
 		if ((next = strchr(text, ';')))
 			*next++ = '\0';
