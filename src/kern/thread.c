@@ -153,7 +153,7 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 {
 	struct fh_thread *t = thread_at(p);
 	if (a->fields & FH_SET_REGS)
-		t->regs = a->regs;
+		copy_words((uint64_t *)&t->regs, (const uint64_t *)&a->regs, sizeof t->regs / 8);
 	if (a->fields & FH_SET_BASES)
 		t->fs_base = a->fs_base, t->gs_base = a->gs_base;
 	if (a->fields & FH_SET_UPCALL_ROOT)
