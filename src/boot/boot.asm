@@ -1,5 +1,5 @@
 ; boot.asm - multiboot1 entry: 32-bit protected mode to 64-bit code at KBASE (multiboot1 specification, 3.2).
-; The tables made here map the low 4 GiB twice, at 0 and at the direct map, and the first GiB at KBASE; boot_memory.c
+; The tables made here map the low 4 GiB twice, at 0 and at the direct map, and the first GiB at KBASE; memory.c
 ; replaces them. 32-bit code names symbols of this section only: the rest of the kernel lies above 4 GiB.
 %include "asm.inc"
 
@@ -15,7 +15,6 @@ global boot_start
 boot_start:
 	cli
 	cld
-	mov esp, boot_stack_top
 	mov edi, eax                ; magic and info, kept for kernel_main
 	mov esi, ebx
 
@@ -129,8 +128,6 @@ boot_pml4 times 512 dq 0
 boot_pdpt_low times 512 dq 0
 boot_pdpt_high times 512 dq 0
 boot_pd times 4 * 512 dq 0
-	times 1024 db 0
-boot_stack_top:
 
 section .text
 extern kernel_main

@@ -9,13 +9,10 @@
 #define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_SYSENTER_CS 0x174
 #define MSR_PAT 0x277
-#define MSR_EFER 0xc0000080
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
 #define MSR_SFMASK 0xc0000084
 #define MSR_GS_BASE 0xc0000101
-#define EFER_SCE 1ul
-#define EFER_NXE (1ul << 11)
 #define SFMASK 0x47700ul /* TF IF DF IOPL NT AC */
 #define PAT_RESET 0x0007040600070406ul
 
@@ -97,7 +94,6 @@ void cpu_init(unsigned id)
 	write_cr4((read_cr4() & 0x20) | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
 	          (info->features & FH_HAS_UMIP ? CR4_UMIP : 0) | (info->features & FH_HAS_SMEP ? CR4_SMEP : 0) |
 	          (info->features & FH_HAS_SMAP ? CR4_SMAP : 0));
-	wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SCE | EFER_NXE);
 	wrmsr(MSR_STAR, (uint64_t)(USER_DS - 8) << 48 | (uint64_t)KERNEL_CS << 32);
 	wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
 	wrmsr(MSR_SFMASK, SFMASK);
