@@ -2,7 +2,6 @@
  * lapic.c - the local APIC and the legacy PIC. Registers: SDM vol. 3A, table 10-1. Locks: none, a CPU touches its own.
  */
 #include "lapic.h"
-#include "console.h"
 #include "cpu.h"
 #include "layout.h"
 
@@ -96,9 +95,4 @@ void pic_init(void)
 		outb(words[i][0], words[i][1]);
 }
 
-void pic_eoi(unsigned irq)
-{
-	if (irq >= 8)
-		outb(0xa0, 0x20);
-	outb(0x20, 0x20);
-}
+void pic_eoi(void) { outb(0x20, 0x20); }

@@ -8,17 +8,15 @@
 /* One group of 32 vectors, so that one IRR register shows them all. */
 #define VECTOR_TIMER 0xe0u
 #define VECTOR_FLUSH 0xe1u
-#define VECTOR_RESCHEDULE 0xe2u
 #define VECTOR_SPURIOUS 0xffu
 #define VECTOR_PIC 0x20u /* IRQ 0-15 */
 #define IRQ_KEYBOARD 1u
 #define IRQ_COM1 4u
 
-void lapic_map(pfn_t frame);      /* BSP: where this CPU's registers are */
 void lapic_init(bool bsp);
 void lapic_calibrate(void);       /* BSP: TSC and timer against the PIT; fills info->tsc_khz */
 void lapic_timer_after(uint64_t tsc);
 void lapic_eoi(void);
 uint32_t lapic_id(void);
 void pic_init(void);
-void pic_eoi(unsigned irq);
+void pic_eoi(void); /* of IRQ 0-7: 8-15 are masked */
