@@ -160,7 +160,6 @@ static void log_format(const char *f, __builtin_va_list ap)
 			for (const char *s = __builtin_va_arg(ap, const char *); *s; s++)
 				log_char(*s);
 			break;
-		case 'c': log_char(__builtin_va_arg(ap, int)); break;
 		case 'd': {
 			int64_t v = wide ? __builtin_va_arg(ap, int64_t) : __builtin_va_arg(ap, int);
 			log_number(v < 0 ? -(uint64_t)v : (uint64_t)v, 10, width, v < 0);

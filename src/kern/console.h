@@ -6,7 +6,7 @@
 
 void console_init(void);
 void console_map_screen(void); /* once the kernel's own tables are loaded */
-/* The kernel's messages: wait for the UART, go to the screen too. Formats: %s %c %d %u %x %lu %lx %0Nx %p. */
+/* The kernel's messages: wait for the UART, go to the screen too. Formats: %s %d %u %x, with l and a width. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Bytes of user code: how many were taken. Never waits. */

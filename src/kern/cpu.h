@@ -27,7 +27,6 @@ struct cpu {
 	uint8_t trace_next, pad[7];
 	pfn_t env, thread_pfn;     /* of the running thread */
 	struct fh_cpu *frame;
-	pfn_t frame_pfn;
 	unsigned slot;             /* slice that is running */
 	bool timer_used;           /* the timer was set for a sleeper: set it again for the slice */
 	uint64_t slice_end;        /* TSC */
@@ -64,11 +63,10 @@ _Static_assert(offsetof(struct cpu, trace_next) == CPU_TRACE_NEXT, "asm.inc");
 _Static_assert(offsetof(struct cpu, trace) == CPU_TRACE, "asm.inc");
 _Static_assert(sizeof(struct cpu) <= PAGE, "one frame of the per-CPU area");
 _Static_assert(KBASE == KBASE_ASM && PERCPU_SIZE == PERCPU_MASK_ASM + 1 && PERCPU_CPU == PERCPU_CPU_ASM, "asm.inc");
-_Static_assert(offsetof(struct fh_thread, regs) == THREAD_REGS && offsetof(struct fh_thread, fx) == THREAD_FX, "asm.inc");
+_Static_assert(offsetof(struct fh_thread, regs) == THREAD_REGS, "asm.inc");
 #define CHECK_REG(lower, UPPER) _Static_assert(offsetof(struct fh_regs, lower) == REGS_##UPPER, "asm.inc")
 CHECK_REG(r15, R15); CHECK_REG(r14, R14); CHECK_REG(r13, R13); CHECK_REG(r12, R12); CHECK_REG(r11, R11);
 CHECK_REG(r10, R10); CHECK_REG(r9, R9); CHECK_REG(r8, R8); CHECK_REG(rbp, RBP); CHECK_REG(rdi, RDI);
 CHECK_REG(rsi, RSI); CHECK_REG(rdx, RDX); CHECK_REG(rcx, RCX); CHECK_REG(rbx, RBX); CHECK_REG(rax, RAX);
-CHECK_REG(vector, VECTOR); CHECK_REG(rip, RIP); CHECK_REG(cs, CS); CHECK_REG(rflags, RFLAGS);
-CHECK_REG(rsp, RSP); CHECK_REG(ss, SS);
+CHECK_REG(vector, VECTOR); CHECK_REG(rip, RIP); CHECK_REG(rflags, RFLAGS); CHECK_REG(rsp, RSP);
 _Static_assert(FH_SYS_thread_ctl == SLOW_CALLS - 1, "calls below SLOW_CALLS need the whole context");

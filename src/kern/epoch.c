@@ -54,11 +54,7 @@ void load_root(pfn_t r)
 	}
 }
 
-void flush_local(void)
-{
-	self()->flushes++;
-	load_root(self()->root);
-}
+void flush_local(void) { load_root(self()->root); }
 
 void serve_flush(void)
 {

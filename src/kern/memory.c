@@ -241,12 +241,12 @@ static void alloc_frames(void)
 {
 	for (unsigned c = 0; c < ncpus; c++) {
 		struct cpu *cpu = cpu_at(c);
-		cpu->frame_pfn = pfn(boot_alloc(PAGE, PAGE, ~0ul, "CPU frames") / PAGE);
-		cpu->frame = frame_address(cpu->frame_pfn);
+		pfn_t frame = pfn(boot_alloc(PAGE, PAGE, ~0ul, "CPU frames") / PAGE);
+		cpu->frame = frame_address(frame);
 		fill(cpu->frame, 0, PAGE / 8);
 		cpu->frame->id = c;
 		cpu->frame->apic_id = cpu->apic_id;
-		info->cpu_pfn[c] = cpu->frame_pfn.n;
+		info->cpu_pfn[c] = frame.n;
 	}
 	clock_init();
 	audit_init();

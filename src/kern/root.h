@@ -4,6 +4,5 @@
 #pragma once
 #include "types.h"
 
-extern pfn_t root_env;
 /* From the first module, or refuse to boot. `free`: frames FREE now. */
 void root_start(uint64_t free);

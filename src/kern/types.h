@@ -20,7 +20,6 @@ static inline pfn_t pfn(uint64_t n) { return (pfn_t){n}; }
 static inline bool same(pfn_t a, pfn_t b) { return a.n == b.n; }
 static inline pa_t pa(uint64_t a) { return (pa_t){a}; }
 static inline pa_t pa_of(pfn_t f) { return (pa_t){f.n * PAGE}; }
-static inline pfn_t pfn_of(pa_t p) { return (pfn_t){p.a / PAGE}; }
 static inline pfn_t entry_pfn(pte_t e) { return (pfn_t){fh_pte_pfn(e)}; }
 
 /* One LOCKed instruction, or one plain load or store, each; sequentially consistent unless said otherwise. */

@@ -83,12 +83,6 @@ static inline uint64_t read_cr2(void)
 	__asm__ volatile("mov %%cr2, %0" : "=r"(v));
 	return v;
 }
-static inline uint64_t read_cr3(void)
-{
-	uint64_t v;
-	__asm__ volatile("mov %%cr3, %0" : "=r"(v));
-	return v;
-}
 static inline uint64_t read_cr4(void)
 {
 	uint64_t v;
@@ -96,7 +90,6 @@ static inline uint64_t read_cr4(void)
 	return v;
 }
 static inline void write_cr0(uint64_t v) { __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
-static inline void write_cr3(uint64_t v) { __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
 static inline void write_cr4(uint64_t v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
 
 static inline void fx_save(void *at) { __asm__ volatile("fxsave64 (%0)" : : "r"(at) : "memory"); }
@@ -128,7 +121,7 @@ static inline void load_tss(uint16_t selector) { __asm__ volatile("ltr %0" : : "
 
 static inline void mach_pause(void) { __asm__ volatile("pause"); }
 static inline void mach_invlpg(va_t va) { __asm__ volatile("invlpg (%0)" : : "r"(va) : "memory"); }
-static inline void mach_load_root(pfn_t r) { write_cr3(pa_of(r).a); }
+static inline void mach_load_root(pfn_t r) { __asm__ volatile("mov %0, %%cr3" : : "r"(pa_of(r).a) : "memory"); }
 _Noreturn static inline void mach_stop(void)
 {
 	for (;;)
