@@ -48,7 +48,7 @@ void load_root(pfn_t r)
 	mach_load_root(r);
 	publish(e);               /* the epoch after it */
 	if (!same(r, old)) {
-		stamp_max(old, clock_now());
+		stamp_now(old);
 		if (!same(old, kernel_root))
 			ref_put(old);
 	}
@@ -75,8 +75,14 @@ void epoch_tick(void)
 	serve_flush();
 }
 
-/* Ask every CPU that `wanted` picks to load its root, until their epochs pass s. */
-static void force(uint64_t s, bool (*wanted)(unsigned cpu, pfn_t owner), pfn_t owner)
+/* Does the CPU run a root of this owner (0: anybody)? */
+static bool runs_owner(unsigned cpu, pfn_t owner)
+{
+	return owner.n == 0 || same(owner_of(state_of(pfn(atomic_get(&epoch_cpu[cpu].root.n)))), owner);
+}
+
+/* Ask every CPU that runs a root of `owner` (0: every CPU) to load its root, until their epochs pass s. */
+static void force(uint64_t s, pfn_t owner)
 {
 	struct epoch_cpu *me = self();
 	me->budget -= me->budget > 0;
@@ -84,27 +90,15 @@ static void force(uint64_t s, bool (*wanted)(unsigned cpu, pfn_t owner), pfn_t o
 	clock_advance(s);
 	serve_flush();
 	for (unsigned c = 0; c < ncpus; c++)
-		if (c != mach_cpu() && epoch_of(c) <= s && wanted(c, owner))
+		if (c != mach_cpu() && epoch_of(c) <= s && runs_owner(c, owner))
 			if (!atomic_swap(&epoch_cpu[c].request, 1))
 				mach_flush_ipi(c);
 	for (unsigned c = 0; c < ncpus; c++)
-		while (epoch_of(c) <= s && wanted(c, owner)) {
+		while (epoch_of(c) <= s && runs_owner(c, owner)) {
 			mach_pause();
 			if (atomic_get(&me->request)) /* two CPUs waiting for each other serve each other */
 				serve_flush();
 		}
-}
-
-static bool any_cpu(unsigned cpu, pfn_t owner)
-{
-	(void)cpu, (void)owner;
-	return true;
-}
-
-static bool runs_owner(unsigned cpu, pfn_t owner)
-{
-	pfn_t root = pfn(atomic_get(&epoch_cpu[cpu].root.n));
-	return same(owner_of(state_of(root)), owner);
 }
 
 long flush_allowed(void)
@@ -120,14 +114,14 @@ long await_quiet(uint64_t stamp)
 		return 0;
 	if (self()->budget == 0)
 		return REFUSE(EAGAIN, "the frames aren't quiet, and this slice's forced TLB flushes are spent");
-	force(stamp, any_cpu, pfn(0));
+	force(stamp, pfn(0));
 	return 0;
 }
 
 void flush_owner(pfn_t owner)
 {
 	if (ncpus > 1)
-		force(clock_now(), runs_owner, owner);
+		force(clock_now(), owner);
 	else
 		flush_local();
 }
