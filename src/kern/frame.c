@@ -53,15 +53,16 @@ long env_lookup(pfn_t me, uint64_t name, pfn_t *env)
 
 /* ---- Quota: {owned, quota, dead, frozen} in one word ---- */
 
-long env_reserve(pfn_t e, uint64_t n)
+/* Reserve up to n frames of e's quota: how many, or -EDQUOT when there aren't `least`, -ECANCELED. */
+static long env_reserve(pfn_t e, uint64_t n, uint64_t least)
 {
 	uint64_t *account = &env_at(e)->account, old = atomic_get(account), take;
 	do {
 		if (old & (FH_ACCOUNT_DEAD | FH_ACCOUNT_FROZEN))
 			return REFUSE(ECANCELED, "the env that would own the frames is frozen or dead");
 		uint64_t room = fh_quota(old) - fh_owned(old);
-		if (room == 0)
-			return REFUSE(EDQUOT, "the env owns as many frames as its quota allows");
+		if (room < least)
+			return REFUSE(EDQUOT, "that is more frames than the env's quota allows");
 		take = MIN(n, room);
 	} while (!atomic_cas(account, &old, old + take));
 	return take;
@@ -139,7 +140,7 @@ void ref_drop(pfn_t f)
 
 /* ---- Claims ---- */
 
-uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp)
+static uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp)
 {
 	uint64_t got = 0;
 	for (; got < n && claim_exact(pfn(first.n + got), FH_FREE); got++) {
@@ -156,6 +157,22 @@ void unclaim_run(pfn_t first, uint64_t n)
 		atomic_set(&record(pfn(first.n + i))->state, (uint64_t)FH_FREE);
 }
 
+long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least)
+{
+	uint64_t stamp = 0;
+	long reserved = env_reserve(e, n, least);
+	if (reserved < 0)
+		return reserved;
+	uint64_t got = claim_run(first, reserved, &stamp);
+	long r = got < least ? REFUSE(EBUSY, "the first frame isn't FREE") : await_quiet(stamp);
+	if (r < 0) {
+		unclaim_run(first, got);
+		got = 0;
+	}
+	env_return(e, reserved - got);
+	return r < 0 ? r : (long)got;
+}
+
 /* ---- System calls ---- */
 
 static long check_run(uint64_t first, uint64_t n)
@@ -167,8 +184,7 @@ static long check_run(uint64_t first, uint64_t n)
 
 long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t name, uint64_t flags)
 {
-	pfn_t e, f = pfn(first);
-	uint64_t stamp = 0;
+	pfn_t e;
 	long r = check_run(first, n);
 	if (r == 0 && (flags & ~FH_ALLOC_KEEP))
 		r = REFUSE(EINVAL, "unknown flag");
@@ -176,21 +192,12 @@ long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t name, uint64_t f
 		return r;
 	if (!authority(me, e))
 		return REFUSE(EPERM, "frames are claimed for oneself or a descendant");
-	r = env_reserve(e, MIN(n, ROUND));
-	if (r < 0)
-		return r;
-	uint64_t reserved = r, got = claim_run(f, reserved, &stamp);
-	r = got == 0 ? REFUSE(EBUSY, "the first frame isn't FREE") : await_quiet(stamp);
-	if (r < 0) {
-		unclaim_run(f, got);
-		got = 0;
-	}
-	env_return(e, reserved - got);
-	for (uint64_t i = 0; i < got; i++) {
+	r = claim_quiet(e, pfn(first), MIN(n, ROUND), 1);
+	for (long i = 0; i < r; i++) {
 		scrub(pfn(first + i), e, flags & FH_ALLOC_KEEP);
 		commit(pfn(first + i), FH_DATA, e, 0);
 	}
-	return r < 0 ? r : (long)got;
+	return r;
 }
 
 static long free_one(pfn_t me, pfn_t f)

@@ -42,8 +42,7 @@ static inline bool authority(pfn_t me, pfn_t owner) { return same(me, owner) || 
 /* Does `name` name a living env? Serial 0 passes for callers with authority. 0, -ESRCH, -EPERM or -ECANCELED. */
 long env_lookup(pfn_t me, uint64_t name, pfn_t *env);
 
-/* Reserve up to n frames of e's quota: how many, or -EDQUOT, -ECANCELED. */
-long env_reserve(pfn_t e, uint64_t n);
+/* n frames fewer are owned by e. */
 void env_return(pfn_t e, uint64_t n);
 /* Move n frames of quota (negative: back) from e's parent to e. */
 long env_move_quota(pfn_t e, int64_t n);
@@ -67,9 +66,10 @@ static inline bool claim_exact(pfn_t f, uint64_t state)
 	/* The owner stays readable: authority walks pass through a claimed ENV. */
 	return atomic_cas(&record(f)->state, &state, make_state(FH_BUSY, owner_of(state), 0));
 }
-/* Claim FREE frames from `first` upward; stops at the first that is not FREE. Returns how many, and their newest
- * stamp. */
-uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp);
+/* Claim FREE frames from `first` upward for e, at most n, as many as its quota has room for, up to the first that is not
+ * FREE; fewer than `least` are refused. Returns how many: BUSY now, quiet, and counted as e's. */
+long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least);
+/* They are FREE again; the quota is the caller's to return. */
 void unclaim_run(pfn_t first, uint64_t n);
 /* BUSY -> {type, owner, refs}. The frame is filled before. */
 static inline void commit(pfn_t f, unsigned type, pfn_t owner, uint64_t refs)

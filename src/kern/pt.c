@@ -267,30 +267,6 @@ static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64
 	return r;
 }
 
-/* Stages 1 to 3 for `slots` entries of `each` frames: how many frames are BUSY and quiet now, a multiple of each. */
-static long claim_frames(const struct at *at, pfn_t first, uint64_t slots, uint64_t each)
-{
-	uint64_t stamp = 0;
-	long reserved = env_reserve(at->owner, slots * each);
-	if (reserved < 0)
-		return reserved;
-	uint64_t frames = claim_run(first, reserved, &stamp);
-	long r;
-	if ((uint64_t)reserved < each)
-		r = REFUSE(EDQUOT, "the quota hasn't room for a large page");
-	else if (frames < each)
-		r = REFUSE(EBUSY, "the frame isn't FREE");
-	else
-		r = await_quiet(stamp);
-	if (r < 0) {
-		unclaim_run(first, frames);
-		frames = 0;
-	}
-	if ((uint64_t)reserved != frames)
-		env_return(at->owner, reserved - frames);
-	return r < 0 ? r : (long)frames;
-}
-
 /* Up to n slots: how many were done, or -errno. */
 static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, struct done *d)
 {
@@ -307,7 +283,7 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, str
 	if (slots == 0)
 		return REFUSE(EEXIST, "the slot already holds a present entry");
 	slots = MIN(slots, (nframes - first.n) / each);
-	long frames = claim_frames(at, first, slots, each);
+	long frames = claim_quiet(at->owner, first, slots * each, each); /* each or slots is 1 */
 	if (frames < 0)
 		return frames;
 	for (long i = 0; i < frames; i++)

@@ -351,7 +351,7 @@ TEST("a large page isn't claimed over a taken frame (EBUSY), with quota for 511 
 		gives(frame_free(root, RUN + at[i], 1), 1);
 	}
 	does(env_move_quota(a, 511 - 56));
-	refuses(claim(a, u.t[2], 9, large(RUN)), EDQUOT, "room for a large page");
+	refuses(claim(a, u.t[2], 9, large(RUN)), EDQUOT, "quota allows");
 	does(env_move_quota(a, 1));
 	refuses(claim(a, u.t[2], 0, large(RUN)), EEXIST, "already holds");
 	gives(claim(a, u.t[2], 9, large(RUN)), FH_OP_DONE);
