@@ -73,7 +73,6 @@ void env_return(pfn_t e, uint64_t n)
 	if (n == 0)
 		return;
 	uint64_t old = atomic_minus(&env_at(e)->account, n);
-	(void)old;
 	DEBUG_ASSERT(fh_owned(old) >= n, "an env returns more frames than it owned");
 }
 
@@ -128,7 +127,6 @@ long ref_get(pfn_t f, unsigned type, pfn_t owner)
 void ref_hold(pfn_t f)
 {
 	uint64_t old = atomic_plus(&record(f)->state, FH_STATE_REF);
-	(void)old;
 	DEBUG_ASSERT(fh_refs(old) < FH_REFS_MAX && fh_type(old) != FH_FREE, "held frame");
 }
 

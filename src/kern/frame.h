@@ -54,7 +54,6 @@ void ref_hold(pfn_t f);
 static inline void ref_put(pfn_t f)
 {
 	uint64_t old = atomic_minus(&record(f)->state, FH_STATE_REF);
-	(void)old;
 	DEBUG_ASSERT(fh_refs(old) > 0, "a reference is dropped that nobody took");
 }
 /* A mapping or pin is gone: stamp, then let go. In this order. */

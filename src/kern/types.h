@@ -47,15 +47,14 @@ void refusal_note(unsigned error, const char *sentence);
 
 /* The kernel's own mistakes. User input never reaches one. */
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
-#define ASSERT(cond, sentence)                                                                                         \
+#ifdef DEBUG
+#define DEBUG_ASSERT(cond, sentence)                                                                                   \
 	do {                                                                                                           \
 		if (!(cond))                                                                                           \
 			panic("%s:%d: %s [%s]", __FILE__, __LINE__, sentence, #cond);                                  \
 	} while (0)
-#ifdef DEBUG
-#define DEBUG_ASSERT(cond, sentence) ASSERT(cond, sentence)
 #else
-#define DEBUG_ASSERT(cond, sentence) ((void)0)
+#define DEBUG_ASSERT(cond, sentence) ((void)sizeof(cond))
 #endif
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
