@@ -327,19 +327,24 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 	return 1;
 }
 
+/* Up to n slots, of a PT2 but one if they may hold large pages: how many were done, or -errno. */
+static inline __attribute__((always_inline)) long some(const struct at *at, uint64_t n, pte_t e, bool keep, struct done *d)
+{
+	done_nothing(d);
+	if (claims(at->op))
+		return claim_slots(at, e, n, keep, d);
+	if (at->op == FH_OP_UNLINK_FREE)
+		return unlink_slot(at, e, d);
+	long done = run(at, at->level == 2 ? 1 : n, e, d);
+	return done ? done : d->error;
+}
+
 /* ---- pt_set: one slot, in registers ---- */
 
 static __attribute__((noinline)) long set_other(struct at at, uint64_t what, pte_t entry, pte_t *old)
 {
 	struct done d;
-	done_nothing(&d);
-	long r;
-	if (claims(at.op))
-		r = claim_slots(&at, entry, 1, what & FH_KEEP, &d);
-	else if (at.op == FH_OP_UNLINK_FREE)
-		r = unlink_slot(&at, entry, &d);
-	else
-		r = run(&at, 1, entry, &d) ? 0 : d.error;
+	long r = some(&at, 1, entry, what & FH_KEEP, &d);
 	*old = d.old;
 	return r < 0 ? r : d.kept ? FH_OP_KEPT : FH_OP_DONE;
 }
@@ -403,17 +408,7 @@ long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner)
 		return r;
 	*owner = at.owner;
 	struct done d;
-	done_nothing(&d);
-	if (claims(at.op))
-		r = claim_slots(&at, op->entry, n, op->what & FH_KEEP, &d);
-	else if (at.op == FH_OP_UNLINK_FREE)
-		r = unlink_slot(&at, op->entry, &d);
-	else {
-		r = run(&at, at.level == 2 ? 1 : n, op->entry, &d);
-		if (r == 0)
-			r = d.error;
-	}
-	if (r < 0)
+	if ((r = some(&at, n, op->entry, op->what & FH_KEEP, &d)) < 0)
 		return r;
 	advance(&at, op, r, &d);
 	return 0;
