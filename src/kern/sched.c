@@ -175,11 +175,10 @@ struct fh_regs *schedule(void)
 
 struct fh_regs *switch_to(pfn_t to, pfn_t owner)
 {
-	if (to.n == 0)
-		return schedule();
-	if (dispatch(to, owner))
+	if (to.n && dispatch(to, owner))
 		return ready_to_return() ? &this_cpu()->thread->regs : schedule();
-	ref_put(to);
+	if (to.n)
+		ref_put(to);
 	return schedule();
 }
 
@@ -190,8 +189,8 @@ struct fh_regs *sched_tick(void)
 	if (cpu->id == 0)
 		console_refresh();
 	if (cpu->thread && cpu->thread->stop)
-		return thread_stop_self(FH_STOPPED);
-	if (cpu->thread)
+		thread_stop_self(FH_STOPPED);
+	else if (cpu->thread)
 		leave(FH_READY);
 	return schedule();
 }

@@ -7,7 +7,12 @@
 #include "epoch.h"
 #include "pt.h"
 
-static struct fh_thread *running(void) { return this_cpu()->thread; }
+/* Is this a name of the caller's? */
+static bool own_name(uint64_t name)
+{
+	const struct cpu *cpu = this_cpu();
+	return name == 0 || name == cpu->thread_pfn.n || name == thread_name(cpu->thread_pfn);
+}
 
 long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner)
 {
@@ -47,14 +52,12 @@ void ring_name(uint64_t name, uint64_t bits)
 	ref_put(t);
 }
 
-struct fh_regs *thread_stop_self(unsigned state)
+void thread_stop_self(unsigned state)
 {
-	struct fh_thread *t = running();
+	struct fh_thread *t = this_cpu()->thread;
 	uint64_t keeper = t->keeper, bits = t->keeper_bits;
 	leave(state);
-	if (keeper)
-		ring_name(keeper, bits);
-	return schedule();
+	ring_name(keeper, bits);
 }
 
 /* Strangers ring only who lists them. */
@@ -70,7 +73,7 @@ static bool may_ring(pfn_t me, pfn_t owner)
 
 /* ---- thread_write ---- */
 
-/* Swap a pin: reference the new frame (0: none), then drop the old. */
+/* Swap a pin, whose new reference is held. */
 static void repin(uint64_t *pin, uint64_t to)
 {
 	uint64_t old = *pin;
@@ -79,24 +82,18 @@ static void repin(uint64_t *pin, uint64_t to)
 		ref_drop(pfn(old));
 }
 
-static long pin(uint64_t n, bool root, pfn_t owner)
+static long pin(uint64_t n, unsigned type, pfn_t owner)
 {
 	if (n == 0)
 		return 0;
 	if (n >= nframes)
 		return REFUSE(EINVAL, "no such frame");
 	uint64_t state = state_of(pfn(n));
-	unsigned type = root ? FH_PT4 : FH_DATA;
 	if (!same(owner_of(state), owner))
 		return REFUSE(EPERM, "a thread's root, upcall and batch frames belong to its own env");
 	if (fh_type(state) != type)
 		return REFUSE(EBUSY, "a root is a PT4, upcall and batch frames are DATA");
 	return ref_get(pfn(n), type, owner);
-}
-
-static bool settable_bases(const struct fh_thread_args *a)
-{
-	return canonical(a->fs_base) && canonical(a->gs_base);
 }
 
 /* The keeper is rung later, by the kernel: the caller must be one who may ring it now. */
@@ -121,7 +118,7 @@ static long write_check(const struct fh_thread_args *a, const struct fh_thread *
 		return REFUSE(EBUSY, "a running thread's registers are its own");
 	if ((a->fields & FH_SET_REGS) && !user_address(a->regs.rip))
 		return REFUSE(EINVAL, "rip is no user address");
-	if ((a->fields & FH_SET_BASES) && !settable_bases(a))
+	if ((a->fields & FH_SET_BASES) && !(canonical(a->fs_base) && canonical(a->gs_base)))
 		return REFUSE(EINVAL, "FS and GS base must be canonical");
 	if (self && (a->fields & FH_SET_ROOT) && a->root == 0)
 		return REFUSE(EINVAL, "a running thread needs a root");
@@ -133,12 +130,12 @@ static long write_check(const struct fh_thread_args *a, const struct fh_thread *
 /* All references the new values need; on failure none are held. */
 static long write_pins(const struct fh_thread_args *a, pfn_t owner)
 {
-	const struct { uint64_t field, n; bool root; } pins[] = {
-		{FH_SET_ROOT, a->root, true}, {FH_SET_UPCALL_ROOT, a->upcall_root, true},
-		{FH_SET_UPCALL, a->upcall, false}, {FH_SET_BATCH, a->batch, false},
+	const struct { uint64_t field, n; unsigned type; } pins[] = {
+		{FH_SET_ROOT, a->root, FH_PT4}, {FH_SET_UPCALL_ROOT, a->upcall_root, FH_PT4},
+		{FH_SET_UPCALL, a->upcall, FH_DATA}, {FH_SET_BATCH, a->batch, FH_DATA},
 	};
 	for (unsigned i = 0; i < 4; i++) {
-		long r = a->fields & pins[i].field ? pin(pins[i].n, pins[i].root, owner) : 0;
+		long r = a->fields & pins[i].field ? pin(pins[i].n, pins[i].type, owner) : 0;
 		if (r == 0)
 			continue;
 		while (i-- > 0)
@@ -183,25 +180,27 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 	}
 }
 
+/* STOPPED or FAULTED -> CHANGING; *was is the state to go back to. */
+static bool take_stopped(uint32_t *state, uint32_t *was)
+{
+	*was = atomic_get(state);
+	return (*was == FH_STOPPED || *was == FH_FAULTED) && atomic_cas(state, was, (uint32_t)FH_CHANGING);
+}
+
 long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *shared)
 {
-	struct cpu *cpu = this_cpu();
 	struct fh_thread_args args;
 	for (unsigned i = 0; i < sizeof args / 8; i++) /* user code may be changing it: once */
 		((uint64_t *)&args)[i] = atomic_get((uint64_t *)shared + i);
-	pfn_t t = cpu->thread_pfn, owner = me;
-	bool self = name == 0;
+	pfn_t t = this_cpu()->thread_pfn, owner = me;
+	bool self = own_name(name);
 	long r = self ? 0 : thread_get(me, name, &t, &owner);
 	if (r < 0)
 		return r;
-	if (!self && same(t, cpu->thread_pfn)) {
-		ref_put(t);
-		self = true;
-	}
-	uint32_t *run = &thread_at(t)->state, state = atomic_get(run);
+	uint32_t *run = &thread_at(t)->state, state;
 	if (!self && !authority(me, owner))
 		r = REFUSE(EPERM, "no authority over the thread");
-	else if (!self && ((state != FH_STOPPED && state != FH_FAULTED) || !atomic_cas(run, &state, (uint32_t)FH_CHANGING)))
+	else if (!self && !take_stopped(run, &state))
 		r = REFUSE(EBUSY, "the thread is neither stopped nor the caller, or another CPU is changing it");
 	else {
 		if ((r = write_check(&args, thread_at(t), self)) == 0 &&
@@ -221,8 +220,8 @@ long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *shared)
 static long start(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
-	uint32_t state = atomic_get(&t->state);
-	if ((state != FH_STOPPED && state != FH_FAULTED) || !atomic_cas(&t->state, &state, (uint32_t)FH_CHANGING))
+	uint32_t state;
+	if (!take_stopped(&t->state, &state))
 		return REFUSE(EBUSY, "the thread isn't stopped, or another CPU is changing it");
 	bool can = t->root != 0;
 	if (can)
@@ -274,9 +273,7 @@ static long ctl_other(pfn_t me, uint64_t name, uint64_t op, uint64_t arg)
 struct fh_regs *thread_ctl(struct fh_regs *regs, uint64_t name, uint64_t op, uint64_t arg)
 {
 	struct cpu *cpu = this_cpu();
-	if (name == thread_name(cpu->thread_pfn) || name == cpu->thread_pfn.n)
-		name = 0;
-	if (name != 0) {
+	if (!own_name(name)) {
 		regs->rax = ctl_other(cpu->env, name, op, arg);
 		return regs;
 	}
@@ -285,7 +282,8 @@ struct fh_regs *thread_ctl(struct fh_regs *regs, uint64_t name, uint64_t op, uin
 	case FH_THREAD_STOP:
 		regs->rax = 0;
 		cpu->thread->status = arg;
-		return thread_stop_self(FH_STOPPED);
+		thread_stop_self(FH_STOPPED);
+		return schedule();
 	case FH_THREAD_RETURN:
 		r = upcall_return(regs);
 		if (r == 0)

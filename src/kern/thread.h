@@ -35,8 +35,8 @@ long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner);
 void thread_ring(pfn_t t, uint64_t bits);
 /* The same for a weak name: nothing happens if the thread is gone. */
 void ring_name(uint64_t name, uint64_t bits);
-/* The running thread leaves its CPU: the next regs to run. */
-struct fh_regs *thread_stop_self(unsigned state);
+/* The running thread leaves its CPU, STOPPED or FAULTED, and its keeper is rung. */
+void thread_stop_self(unsigned state);
 
 long thread_write(pfn_t me, uint64_t name, const struct fh_thread_args *args);
 /* These two may end in another thread: they return the regs to run, whose rax holds the result. */

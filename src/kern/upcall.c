@@ -11,12 +11,10 @@
 void fault_running(uint64_t address)
 {
 	struct fh_thread *t = this_cpu()->thread;
-	uint64_t keeper = t->keeper, bits = t->keeper_bits;
 	t->fault_address = address;
 	if (same(this_cpu()->env, root_env))
 		report_root_fault(&t->regs, address);
-	leave(FH_FAULTED);
-	ring_name(keeper, bits);
+	thread_stop_self(FH_FAULTED);
 }
 
 static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *regs, uint64_t address)
