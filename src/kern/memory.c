@@ -21,8 +21,6 @@ extern uint64_t boot_pml4[]; /* a physical address: */
 static uint64_t *kernel_pml4(void) { return direct(pa((uint64_t)boot_pml4)); }
 static uint64_t image_pa(const char *symbol) { return (uint64_t)symbol - KBASE; }
 
-static bool overlaps(struct range a, struct range b) { return a.start < b.end && b.start < a.end; }
-
 /* The first thing in the way of r: modules and what is taken. */
 static const struct range *obstacle(struct range r)
 {
@@ -33,14 +31,6 @@ static const struct range *obstacle(struct range r)
 		if (overlaps(r, boot.module[i].where))
 			return &boot.module[i].where;
 	return NULL;
-}
-
-static bool in_ram(struct range r)
-{
-	for (unsigned i = 0; i < boot.nram; i++)
-		if (r.start >= boot.ram[i].start && r.end <= boot.ram[i].end)
-			return true;
-	return false;
 }
 
 static void take(struct range r)
@@ -61,7 +51,7 @@ static uint64_t alloc_low(uint64_t bytes, uint64_t align)
 	for (;;) {
 		r.end = r.start + bytes;
 		const struct range *in_the_way = obstacle(r);
-		if (r.end > USER_START || (!in_the_way && !in_ram(r)))
+		if (r.end > USER_START || (!in_the_way && !in_ram(&boot, r)))
 			return 0;
 		if (!in_the_way)
 			return r.start;

@@ -54,7 +54,7 @@ static void cut_ram(struct boot_info *out, struct range r)
 {
 	for (unsigned i = 0; i < out->nram; i++) {
 		struct range had = out->ram[i];
-		if (r.end <= had.start || r.start >= had.end)
+		if (!overlaps(r, had))
 			continue;
 		for (unsigned k = i--; k + 1 < out->nram; k++)
 			out->ram[k] = out->ram[k + 1];
@@ -105,6 +105,14 @@ static const char *read_map(uint32_t map, uint32_t length, struct boot_info *out
 	return NULL;
 }
 
+bool in_ram(const struct boot_info *b, struct range r)
+{
+	for (unsigned i = 0; i < b->nram; i++)
+		if (r.start >= b->ram[i].start && r.end <= b->ram[i].end)
+			return true;
+	return false;
+}
+
 static const char *read_modules(const struct loader_info *info, struct boot_info *out)
 {
 	if (info->nmodules > FH_MAX_MODULES)
@@ -120,12 +128,9 @@ static const char *read_modules(const struct loader_info *info, struct boot_info
 		to->bytes = m.end - m.start;
 		read_string(m.command, to->command, sizeof to->command);
 		for (unsigned k = 0; k < i; k++)
-			if (to->where.start < out->module[k].where.end && out->module[k].where.start < to->where.end)
+			if (overlaps(to->where, out->module[k].where))
 				return "two modules overlap";
-		bool inside = false;
-		for (unsigned k = 0; k < out->nram; k++)
-			inside |= to->where.start >= out->ram[k].start && to->where.end <= out->ram[k].end;
-		if (!inside)
+		if (!in_ram(out, to->where))
 			return "a module lies outside RAM";
 		out->nmodules = i + 1;
 	}

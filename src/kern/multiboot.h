@@ -9,6 +9,7 @@
 #define COMMAND_MAX 512u
 
 struct range { uint64_t start, end; }; /* physical, page-aligned; end is exclusive */
+static inline bool overlaps(struct range a, struct range b) { return a.start < b.end && b.start < a.end; }
 struct boot_module {
 	struct range where;
 	uint64_t bytes;
@@ -24,6 +25,9 @@ struct boot_info {
 
 /* n bytes at a physical address below 4 GiB. False if the range leaves that. */
 bool boot_read(uint64_t pa, void *to, uint64_t n);
+
+/* Does r lie in one piece of RAM? */
+bool in_ram(const struct boot_info *b, struct range r);
 
 /* NULL, or the sentence that says what is wrong. */
 const char *multiboot_parse(uint32_t magic, uint32_t info, struct boot_info *out);
