@@ -56,9 +56,8 @@ static void screen_put(char c)
 		column = 0;
 	else if (c == '\b')
 		column -= column > 0;
-	else if (c >= ' ' && c <= '~') {
+	else if (c >= ' ' && c <= '~')
 		shadow[(top + row) % ROWS][column++] = 0x0700 | (uint8_t)c;
-	}
 	if (c != '\n' && column < COLUMNS)
 		return;
 	column = 0;

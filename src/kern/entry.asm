@@ -104,7 +104,7 @@ syscall_entry:
 	mov [rdi + REGS_RCX], rax
 	mov rax, [rsp + 8 + 64]
 	mov [rdi + REGS_RSP], rax
-	mov qword [rdi + REGS_VECTOR], 256
+	mov qword [rdi + REGS_VECTOR], VEC_SYSCALL
 	ret
 
 ; rax = regs to run with: cs, ss, rflags forced and rip canonical (C sees to it).
@@ -130,18 +130,15 @@ resume:
 	swapgs
 	iretq
 
-; run(regs), and cpu_main on this CPU's own stack, as if never called.
-global run, on_cpu_stack
+; cpu_main on this CPU's own stack; then the regs that it returns.
+global on_cpu_stack
 extern cpu_main
-run:
-	mov rax, rdi
-	jmp resume
 on_cpu_stack:
 	mov rsp, [gs:CPU_STACK_TOP]
 	xor ebp, ebp
 	sub rsp, 8
 	call cpu_main
-	ud2
+	jmp resume
 
 ; Exceptions and interrupts: [rsp] = vector, error, rip, cs, rflags, rsp, ss.
 save_context:

@@ -148,15 +148,14 @@ static void crash_on_request(void)
 }
 #endif
 
-_Noreturn void run(struct fh_regs *regs); /* entry.asm */
-_Noreturn void on_cpu_stack(void);        /* entry.asm: cpu_main on the CPU's own stack */
+_Noreturn void on_cpu_stack(void); /* entry.asm: cpu_main on the CPU's own stack, then what it returns is run */
 
-void cpu_main(void)
+struct fh_regs *cpu_main(void)
 {
 #ifdef DEBUG
 	crash_on_request();
 #endif
-	run(schedule());
+	return schedule();
 }
 
 void kernel_main(uint32_t magic, uint32_t at)

@@ -92,7 +92,7 @@ static bool percpu_ready; /* this_cpu() may be used */
 
 void report_ready(void) { percpu_ready = true; }
 
-static _Noreturn void die(uint64_t rip, uint64_t rbp)
+void panic_at(uint64_t rip, uint64_t rbp)
 {
 	static uint32_t dying;
 	if (atomic_swap(&dying, 1)) /* a bug in the report itself, or a second CPU */
@@ -104,8 +104,6 @@ static _Noreturn void die(uint64_t rip, uint64_t rbp)
 	}
 	machine_exit(FH_EXIT_PANIC);
 }
-
-void panic_at(uint64_t rip, uint64_t rbp) { die(rip, rbp); }
 
 void report_kernel_fault(const struct fh_regs *regs)
 {
@@ -120,7 +118,7 @@ void report_kernel_fault(const struct fh_regs *regs)
 	if (regs->vector == 8 && !on_a_stack(regs->rsp - 8))
 		log_line("  the stack pointer is in a guard page: kernel stack overflow");
 	log_regs(regs);
-	die(regs->rip, regs->rbp);
+	panic_at(regs->rip, regs->rbp);
 }
 
 void report_root_fault(const struct fh_regs *regs, uint64_t address)
