@@ -13,7 +13,6 @@ bool large_exec;
 
 /* ---- Checks ---- */
 
-/* What an entry at this level would be, by its bits alone (invariant 7). */
 long entry_kind(const struct at *at, pte_t e)
 {
 	if (!(e & FH_P)) {
@@ -43,7 +42,6 @@ long entry_kind(const struct at *at, pte_t e)
 	return at->level == 4 && fh_pte_pfn(e) == at->t.n ? SELF : LINK;
 }
 
-/* May a leaf e in a table of at->owner name frame f, whose record reads `state` (invariant 4)? */
 long leaf_allowed(const struct at *at, pte_t e, pfn_t f, uint64_t state)
 {
 	unsigned type = fh_type(state);
@@ -128,7 +126,6 @@ static long get_child(const struct at *at, pte_t e, unsigned index)
 	return 0;
 }
 
-/* References for the entry about to be written; the self-map and words need none. */
 long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index)
 {
 	if (kind == LEAF || kind == LARGE)
@@ -140,7 +137,6 @@ long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index)
 	return 0;
 }
 
-/* An entry lost rights: stamp what it names. */
 void stamp_entry(const struct at *at, pte_t old)
 {
 	pfn_t first = entry_pfn(old);
@@ -149,7 +145,6 @@ void stamp_entry(const struct at *at, pte_t old)
 			stamp_now(pfn(first.n + i));
 }
 
-/* A child table is no longer linked from slot `index`: stamp, unlink, let go. */
 void drop_child(const struct at *at, pfn_t c, unsigned index)
 {
 	uint64_t here = LINK_PARENT(at->t, index);
@@ -159,7 +154,6 @@ void drop_child(const struct at *at, pfn_t c, unsigned index)
 	ref_put(c);
 }
 
-/* An entry has left its slot. */
 void drop_entry(const struct at *at, pte_t old, unsigned index)
 {
 	enum kind k = kind_of(at, old);
@@ -171,7 +165,6 @@ void drop_entry(const struct at *at, pte_t old, unsigned index)
 	}
 }
 
-/* Who may add W or X to an entry: whoever may map what it names, with that right. */
 long may_widen(const struct at *at, pte_t old, pte_t new)
 {
 	enum kind k = kind_of(at, old);

@@ -32,16 +32,18 @@ static inline enum kind kind_of(const struct at *at, pte_t e)
 	return same(entry_pfn(e), at->t) ? SELF : LINK;
 }
 
-/* What an entry that user code offers would be, by its bits alone: a kind or -errno. */
+/* What an entry that user code offers would be, by its bits alone (invariant 7): a kind or -errno. */
 long entry_kind(const struct at *at, pte_t e);
-/* May a leaf e name frame f, whose record reads `state`? 0 or -errno. */
+/* May a leaf e in a table of at->owner name frame f, whose record reads `state` (invariant 4)? 0 or -errno. */
 long leaf_allowed(const struct at *at, pte_t e, pfn_t f, uint64_t state);
-/* May an entry that becomes `new` from `old` gain W or X? 0 or -errno. */
+/* May an entry that becomes `new` from `old` gain W or X: may the caller map what it names with that right? 0 or -errno. */
 long may_widen(const struct at *at, pte_t old, pte_t new);
-/* Take the references for an entry about to be written to slot `index`. 0, or -errno and none is held. */
+/* Take the references for an entry about to be written to slot `index`; the self-map and words need none. 0, or -errno
+ * and none is held. */
 long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index);
 /* An entry has left slot `index`: stamp what it named, then let go. */
 void drop_entry(const struct at *at, pte_t old, unsigned index);
+/* The same for a link to table c. */
 void drop_child(const struct at *at, pfn_t c, unsigned index);
 /* An entry lost rights, or its D bit: stamp what it names. */
 void stamp_entry(const struct at *at, pte_t old);

@@ -81,12 +81,6 @@ static void map(va_t va, pfn_t f, pte_t rights)
 	set(FH_OP_SET, table_for(va, 1), va >> 12 & 511, pa_of(f).a | rights | FH_P | FH_U, "a mapping");
 }
 
-static void map_run(va_t va, uint64_t first, uint64_t n, pte_t rights)
-{
-	for (uint64_t i = 0; i < n; i++)
-		map(va + i * PAGE, pfn(first + i), rights);
-}
-
 static pfn_t map_new(va_t va, pte_t rights)
 {
 	pfn_t f = find_free();
@@ -134,7 +128,8 @@ static void make_env(uint64_t free)
 static void map_public(void)
 {
 	map(INFO_VA, pfn(info->info_pfn), FH_NX);
-	map_run(CLOCK_VA, info->clock_pfn, info->nclock, FH_NX);
+	for (uint64_t i = 0; i < info->nclock; i++)
+		map(CLOCK_VA + i * PAGE, pfn(info->clock_pfn + i), FH_NX);
 	if (info->refusals_pfn)
 		map(REFUSALS_VA, pfn(info->refusals_pfn), FH_NX);
 	for (uint64_t i = 0; i < info->table_frames; i += FH_LARGE_FRAMES) {
