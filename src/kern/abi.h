@@ -293,9 +293,8 @@ struct fh_cpu {
 	uint64_t thread;  /* name of the thread running, 0 when idle */
 	uint64_t ticks;   /* slices begun */
 	uint64_t idle;    /* times halted */
-	uint64_t flushes; /* CR3 loads made for a flush */
 	uint64_t nslices;
-	uint64_t reserved[121];
+	uint64_t reserved[122];
 	uint64_t slice[FH_CPU_SLICES]; /* names of threads, 0: empty */
 };
 
