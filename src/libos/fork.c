@@ -128,7 +128,10 @@ static int hand_range(struct space *to, struct space *from, va_t base, va_t end,
 	for (va_t at = base; r == 0 && space_next(from, at, end, &leaf);) {
 		va_t stop = (leaf.va & ~(PLAN_LARGE - 1)) + PLAN_LARGE;
 		stop = stop < end ? stop : end;
-		if (leaf.level == 2)
+		if (leaf.level == 2 && cow && to->env) { /* the child could not split it: the frames are not its own */
+			r = space_split(from, leaf.va);
+			stop = at;
+		} else if (leaf.level == 2)
 			r = hand_large(to, from, &b, leaf.va, leaf.pte, cow);
 		else
 			r = hand_chunk(to, from, &b, leaf.va, stop, cow);
@@ -216,6 +219,9 @@ static int hand_region(struct child *c, struct space *from, const struct region 
 		return 0;
 	if (g->fork == REGION_COPY)
 		return copy_range(c, from, g->base, g->end);
+	/* What is shared must be there: a page touched later would be each side's own. */
+	if (g->fork == REGION_SHARE && g->rights && space_fill(from, g->base, (g->end - g->base) / FH_PAGE, g->rights) < 0)
+		return -ENOMEM;
 	return hand_range(&c->space, from, g->base, g->end, g->fork == REGION_COW);
 }
 
@@ -295,9 +301,11 @@ static int64_t on_fork_stack(int64_t (*f)(uint64_t, void *), void *arg)
 int env_fork(struct env **child)
 {
 	struct env *handle = NULL;
+	struct fx_control control;
 
 	if (upcall_depth() || thread_self() != &thread_main)
 		return -EBUSY;
+	cpu_fx_control_save(&control);
 	mutex_lock(&heap_mutex);
 	/* The handle is written while the stack is write-protected: it goes through kit memory. */
 	struct env **box = meta_alloc(sizeof(*box));
@@ -308,6 +316,8 @@ int env_fork(struct env **child)
 	mutex_unlock(&heap_mutex);
 	if (r > 0)
 		*child = handle;
+	if (r == 0)
+		cpu_fx_control_restore(&control);
 	return (int)r;
 }
 

@@ -143,7 +143,7 @@ void frames_init(const struct fh_info *in)
 		all[i]->hi = in->nframes;
 		all[i]->cursor = in->first_user + (seed >> 8) % (in->nframes - in->first_user);
 	}
-	frames_random.state = seed | 1;
+	frames_random.state = (seed ^ *(const uint64_t *)in->random) | 1; /* not the same twice */
 }
 
 pfn_t frame_find(pfn_t after, unsigned type, pfn_t env)

@@ -32,7 +32,7 @@ extern struct frames frames_first;  /* the first FREE run at or after the cursor
 extern struct frames frames_quiet;  /* first a run that no CPU can hold a stale translation of: no flush is forced */
 extern struct frames frames_colour; /* pfn and hint equal modulo `colours`: pages spread over a physical cache */
 extern struct frames frames_large;  /* whole free 2 MiB blocks, last record tested first */
-extern struct frames frames_random; /* anywhere: layouts that an attacker cannot guess, tests that find bad habits */
+extern struct frames frames_random; /* anywhere: finds bad habits in tests */
 
 /* Set up the policies: each cursor starts at a place hashed from the env's name, so that envs rarely collide. */
 void frames_init(const struct fh_info *info);

@@ -53,6 +53,20 @@ struct fx_area {
 static inline void cpu_fx_save(struct fx_area *a) { __asm__ volatile("fxsave64 %0" : "=m"(*a)); }
 static inline void cpu_fx_restore(const struct fx_area *a) { __asm__ volatile("fxrstor64 %0" : : "m"(*a)); }
 
+/* What a function call keeps of the FPU (System V ABI, 3.2.3): rounding, masks. */
+struct fx_control {
+	uint32_t mxcsr;
+	uint16_t x87;
+};
+static inline void cpu_fx_control_save(struct fx_control *c)
+{
+	__asm__ volatile("stmxcsr %0; fnstcw %1" : "=m"(c->mxcsr), "=m"(c->x87));
+}
+static inline void cpu_fx_control_restore(const struct fx_control *c)
+{
+	__asm__ volatile("ldmxcsr %0; fldcw %1" : : "m"(c->mxcsr), "m"(c->x87));
+}
+
 /* Write to the `bytes` below the stack pointer without changing them: they fault now, not later under a lock. */
 static inline void cpu_touch_stack(unsigned long bytes)
 {

@@ -119,7 +119,7 @@ static void reap_first(pfn_t thread)
 		frame_put(t.upcall, 1);
 	if (t.batch)
 		frame_put(t.batch, 1);
-	if (t.root)
+	if (t.root && !fh_refs(frame_record(t.root)->state)) /* else other threads have it: the search's business */
 		frame_put_typed(t.root);
 }
 

@@ -75,6 +75,8 @@ static unsigned protect_run(struct batch *b, const volatile pte_t *slot, unsigne
  * alone, or somebody else would free it. */
 static void park(struct space *s, struct batch *b, va_t va, pfn_t table, const volatile pte_t *slot)
 {
+	if (!frame_sole(fh_pte_pfn(*slot)) && !(*slot & PTE_FORKED) && !b->error)
+		b->error = -EBUSY; /* shared on purpose: a copy would part the two sides */
 	if (!frame_sole(fh_pte_pfn(*slot)) && !b->error)
 		b->error = fault_unshare(s, va, *slot, RIGHT_R);
 	orphan_forget(fh_pte_pfn(*slot), 1);

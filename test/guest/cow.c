@@ -78,7 +78,8 @@ static void check_copied(void)
 	zeroed[FH_PAGE] = 'z';
 	global = 2;
 	if (split(&child) == 0) {
-		unsigned bad = (global != 2) | (local != 3) << 1 | (zeroed[FH_PAGE] != 'z') << 2 | (heap[0] != 'h' || heap[PAGES(3) - 1] != 'h') << 3 |
+		unsigned bad = (global != 2) | (local != 3) << 1 | (zeroed[FH_PAGE] != 'z') << 2 |
+		               (heap[0] != 'h' || heap[PAGES(3) - 1] != 'h') << 3 |
 		               (other_than(mapped, N, 'm') != 0) << 4 | (env_list != NULL) << 5 | (thread_count() != 1) << 6;
 		global = local = -1;
 		memset(zeroed, 'Z', sizeof(zeroed));
@@ -90,7 +91,8 @@ static void check_copied(void)
 		exit((int)bad);
 	}
 	is(finish(child), 0, "the child has our globals, stack, heap and mappings, and is one thread without children");
-	ok(global == 2 && local == 3 && zeroed[FH_PAGE] == 'z' && zeroed[0] == 0, "it wrote to its globals and stack: ours are as before");
+	ok(global == 2 && local == 3 && zeroed[FH_PAGE] == 'z' && zeroed[0] == 0,
+	   "it wrote to its globals and stack: ours are as before");
 	ok(heap[0] == 'h' && heap[PAGES(3) - 1] == 'h' && malloc_check() == 0, "to its heap: ours is as before");
 	is(other_than(mapped, N, 'm'), 0, "to its mappings: ours are as before");
 	mm_unmap((va_t)mapped, PAGES(N));
@@ -271,7 +273,8 @@ static void check_rights(void)
 			paint(p, 6, 'C');
 			exit((int)bad);
 		}
-		is(finish(child), 0, "a child has each page's rights, and may change them: read-only, none (its bytes are there), untouched");
+		is(finish(child), 0,
+		   "a child has each page's rights, and may change them: read-only, none (its bytes are there), untouched");
 		ok(rights_at(p) == RIGHT_R && rights_at(p + PAGES(2)) == 0, "ours stay");
 	}
 	returns(mm_protect((va_t)p, PAGES(5), RW), 0, "we give ourselves W again");
@@ -299,7 +302,8 @@ static void check_shared(void)
 		mm_protect((va_t)p + FH_PAGE, FH_PAGE, RW);
 	p[FH_PAGE] = 'p';
 	say(2);
-	is(finish(child), 'p', "a SHARED page is still shared after its rights were taken away (%s) and given back", r ? error_name(r) : "done");
+	is(finish(child), 'p',
+	   "a SHARED page is still shared after its rights were taken away (%s) and given back", r ? error_name(r) : "done");
 	ok(p[0] == 'c', "and the other one has the child's byte");
 	ok(later[0] == 'c', "so has a SHARED page that nobody had touched before the fork");
 	mm_unmap((va_t)later, FH_PAGE);
@@ -444,6 +448,7 @@ int main(void)
 	check_spaces();
 	check_refused();
 	touch_end();
-	is((int64_t)(frame_count_free() + frames_owned()), (int64_t)books, "no frame of the machine has become nobody's, or a dead child's");
+	is((int64_t)(frame_count_free() + frames_owned()), (int64_t)books,
+	   "no frame of the machine has become nobody's, or a dead child's");
 	return tap_end();
 }

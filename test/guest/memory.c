@@ -284,7 +284,8 @@ static void look(struct tally *t, char *p, unsigned i, unsigned step)
 	unsigned got = (reads(q) ? RIGHT_R : 0) | (writes(q) ? RIGHT_W : 0);
 
 	if (got != (want & RW) || (got && *q != (char)model[i].tag))
-		count_bad(t, "step %u: page %u: rights %u, should be %u; byte %d, should be %u", step, i, got, want, got ? *q : -1, model[i].tag);
+		count_bad(t, "step %u: page %u: rights %u, should be %u; byte %d, should be %u", step, i,
+		          got, want, got ? *q : -1, model[i].tag);
 	if (got & RIGHT_W)
 		*q = (char)(model[i].tag = (uint8_t)(step | 1));
 }
@@ -468,7 +469,8 @@ static void check_stack(void)
 		touch_end();
 		exit((int)deep(100000));
 	}
-	ok(r > 0 && env_wait(child) == ENV_EXITED && env_status(child) == 128 + 14, "a program that recurses for ever ends at the guard");
+	ok(r > 0 && env_wait(child) == ENV_EXITED && env_status(child) == 128 + 14,
+	   "a program that recurses for ever ends at the guard");
 	if (r > 0)
 		env_reap(&child, NULL);
 }

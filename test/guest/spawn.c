@@ -283,7 +283,8 @@ static void check_quota(void)
 	   "of quotas up to 140 frames, %u don't suffice for a child; of %u children %u live", refused, started, lost);
 	returns(spawn(&child, image.data, image.bytes, spinning, &(struct spawn_options){.quota = 1ul << 30}), -EDQUOT,
 	        "more quota than we have is refused");
-	returns(spawn(&child, image.data, image.bytes, (char *const[]){"child", "greedy", NULL}, &(struct spawn_options){.quota = 500}), 0,
+	returns(spawn(&child, image.data, image.bytes, (char *const[]){"child", "greedy", NULL},
+	              &(struct spawn_options){.quota = 500}), 0,
 	        "a child that takes all it can get");
 	env_wait(child);
 	is(env_state(child), ENV_EXITED, "meets the end of its quota, not ours: status %d", env_status(child));
