@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * root - the first program. Owns all free memory, all CPUs and the modules; hands nearly everything to one child, and
  * stays behind to bury the dead and to count the frames.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * alloc.c - the kit's allocator: boundary tags (Knuth, TAOCP 1, 2.5) and free lists by powers of two.
  *

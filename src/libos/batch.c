@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * batch.c - building and running batches of page-table operations; one operation by registers.
  *

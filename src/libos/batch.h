@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * batch.h - page-table operations, many to a crossing.
  *

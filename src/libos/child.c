@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * child.c - making a child env out of frames. Everything is done from outside, by the parent's authority over frames of
  * its descendants: allocate for the child, write through a scratch page, put into the child's tables.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * child.h - the parts of making a child env that spawn and fork have in common. Order: child_new, then fill its space
  * with child_place and others, then child_start. If any step fails: child_abandon.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* console.c - bytes to and from the console, through this depth's part of the batch frame. */
 #include "console.h"
 

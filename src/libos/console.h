@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * console.h - text out and keys in. printf formats with musl's vsnprintf into a buffer on the stack: CONSOLE_LINE
  * bytes and more are cut off, and %f does not work (the kit keeps off the FPU: it runs in handlers).

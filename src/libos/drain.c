@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * drain.c - empty a page table and everything below it, from outside (a dead child's, a second space's): read each table
  * through a scratch page, add the operations that undo it to one batch.

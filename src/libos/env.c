@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* env.c - looking at envs and waiting for children. Making them is child.c, spawn.c, fork.c; ending them reap.c. */
 #include "env.h"
 

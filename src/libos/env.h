@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * env.h - child envs: made by spawn (from an ELF image) or env_fork (from ourselves), waited for, reaped.
  *

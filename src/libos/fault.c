@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * fault.c - page faults: find the region, check its rights, put a page there. This is the hot path of every libOS built
  * from the kit; it uses general registers only, takes one lock, makes one crossing for a fresh page.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * fork.c - copies of an address space: of this env's, as a second space (space_fork), or into a child env (env_fork).
  *

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * frames.c - policies that choose frames by reading the ownership table, and frame_get/frame_put on top of them.
  *

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * frames.h - which frame next? The kernel has no free list: every env reads the ownership table and names the frame it
  * wants. This is the part of the kit that chooses. A policy is one function; write your own and set space.frames to it.
@@ -18,7 +17,8 @@
  * A policy and its state. next() returns the first pfn of a run of n (1 to 512) FREE frames, aligned to `align` frames
  * (a power of two), or 0 when there is none at all: it searches all around memory before it says so. `hint` is what the
  * frame is for, a virtual page number or 0; only colouring looks. It must move on: called again, it does not return the
- * same run first.
+ * same run first. It runs on the fault path, under the space's lock: what it touches must be mapped and writable, so its
+ * data are globals, not on a stack that a fork has write-protected.
  */
 struct frames {
 	const char *name;

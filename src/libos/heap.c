@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * heap.c - malloc and its family, on top of whichever allocator malloc_default names. One mutex around it, doorbell
  * upcalls held back inside it. Page faults inside are fine (they take other locks); calling malloc from a handler that

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * heap.h - malloc as a replaceable part. malloc, free, calloc, realloc, aligned_alloc (heap.c, weak) call
  * *malloc_default. Replace the allocator by pointing malloc_default to another, or link your own malloc.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* kit.h - everything, for programs that do not care which part. Parts include only what they use. */
 #pragma once
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * machine.h - the few instructions that C does not know, as named inlines. All other inline assembly of the kit is the
  * system call itself (syscall.h).

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* maps.c - printing address spaces. */
 #include "maps.h"
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * maps.h - address spaces in the shape of Linux's /proc/PID/maps:
  *

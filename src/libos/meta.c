@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * meta.c - power-of-two blocks for the kit's records, carved from a rising run of pages that are mapped at once.
  * A block smaller than a page never crosses one. Freed blocks go to a list of their size.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * meta.h - memory for the kit's own records (regions, threads, children). Its pages are mapped when they are handed
  * out, so touching a record never faults: the fault handler itself reads them.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * mm.c - mmap, munmap, mprotect, stacks and brk. Each is a change of the region list and the same change of the pages,
  * together under the space's lock: regions first when something is added, so that a fault never finds a page that no

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * mm.h - mmap, munmap, mprotect and brk, built of regions and pages. All in the calling thread's space.
  */
@@ -27,7 +26,8 @@ static inline int mm_failed(int64_t r) { return (uint64_t)r > -4096ul; }
 /* Unmap every page in the range and free its frames; holes are skipped, a region around it is split. */
 int mm_unmap(va_t address, size_t bytes);
 /* Change rights at once; -ENOMEM if part of the range is not mapped by anyone; -EPERM: W or X for a page whose frame is
- * our parent's, which a fork shares (the kernel widens rights only for who has authority over the frame). */
+ * our parent's, which a fork shares (the kernel widens rights only for who has authority over the frame); -EBUSY: rights
+ * 0 for a shared page that others still use. */
 int mm_protect(va_t address, size_t bytes, unsigned rights);
 /* A stack of `bytes` with a guard page below, growing on faults. Returns its top (exclusive) or -errno. */
 int64_t mm_stack(struct space *, size_t bytes, const char *name);

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * module.c - the boot modules: root maps them all, read-only, from BOOTFS_VA on, each on pages of its own; a child that
  * was given them (spawn_options.bootfs) finds them at the same addresses.

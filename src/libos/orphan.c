@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * orphan.c - frames of ours that we no longer map while a forked child still does. The child may not free them, so they
  * are remembered here, and freed once nothing refers to them (env_reap looks).

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * plan.h - where things lie in an address space of the kit, and the doorbell bits the kit uses.
  *

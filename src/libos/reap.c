@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * reap.c - the death of an env (DESIGN 7): freeze, stop its threads, empty its tables, free its frames, take the quota
  * back. Every step may be repeated.

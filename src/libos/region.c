@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * region.c - an array of pointers to regions per space, sorted by address from the highest down: mappings are placed
  * downward, so that a new one goes near the end, where few pointers have to move. Searching is binary, after a look at

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * region.h - who answers a page fault at which address. A space has any number of regions, ordered, without overlap;
  * a collision is refused with -EEXIST in both directions.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * slot.c - the CPU time of this env: which slots of the CPUs' vectors hold its threads. Nothing is remembered: the CPU
  * frames are mapped, and say it. The first thread is the bank: slots that nobody else needs hold it.

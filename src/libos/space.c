@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * space.c - writing page tables. Ranges are cut into 2 MiB chunks, one level-1 table each; within a chunk, runs of
  * consecutive entries become one operation of a batch.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * space.h - address spaces: a PT4, the tables under it, and functions that fill it in units of pages.
  *

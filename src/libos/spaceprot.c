@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * spaceprot.c - changing what is mapped: rights, accessed and dirty bits, page sizes; and the scratch pages.
  */

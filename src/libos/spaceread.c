@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * spaceread.c - reading page tables: the walker, entries, dirty bits. The other half of space.h, writing, is space.c.
  */

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * spacewalk.h - between the files that implement space.h and those that walk tables as fast as they can (fault.c,
  * drain.c). Programs have no need of it.

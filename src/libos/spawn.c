@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * spawn.c - a child env from a static ELF64 program in memory (System V gABI, chapters 4 and 5).
  *

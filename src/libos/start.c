@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * start.c - from the first instruction to main, and exit.
  *

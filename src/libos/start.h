@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * start.h - the beginning and the end of a program, what the kernel told root, and the modules.
  */

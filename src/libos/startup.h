@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* startup.h - between start.c, module.c and fork.c. */
 #pragma once
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * sync.c - lock, mutex and condition on thread_switch.
  *

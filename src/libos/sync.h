@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * sync.h - locks between the threads of an env, on thread_switch. Nothing here spins.
  *

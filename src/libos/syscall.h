@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * syscall.h - the system calls as C functions. What each does, and each of its errors, is said in abi.h and
  * docs/abi.md; nothing is added here. Names are those of FH_SYSCALLS with sys_ before them.

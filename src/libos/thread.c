@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * thread.c - making and ending threads of this env.
  *

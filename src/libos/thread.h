@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * thread.h - threads of this env, and CPU slots.
  *

@@ -1,4 +1,3 @@
-; SPDX-License-Identifier: MIT
 ;
 ; upcall.asm - where the kernel enters on an exception or a doorbell, and the way back.
 ;

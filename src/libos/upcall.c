@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * upcall.c - from the assembly entry to the handler of a vector, and what happens when there is none.
  *

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * upcall.h - exceptions and doorbells arrive in user mode.
  *

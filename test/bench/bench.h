@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * bench.h - the harness. Under icount the time stamp counter counts executed instructions (those of the kernel too), so a
  * sample is exact and repeats to the last digit. What is printed is the median of many samples, less the cost of

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* envs.c - what two envs, or two threads, do with each other: copy-on-write, fork, ping-pong. */
 #include <string.h>
 

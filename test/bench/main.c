@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* main.c - the harness, and the order of the benchmarks. Each does the work of the line of that name in docs/bench.md, as
  * peers/linux/bench.c does it, and leaves the same state behind. */
 #include <stdio.h>

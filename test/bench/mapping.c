@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* mapping.c - pages that come, are asked about, and go. */
 #include <string.h>
 

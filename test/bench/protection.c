@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * protection.c - changing rights, and the two of Appel and Li (ASPLOS 1991): appel1 touches a protected page, whose
  * handler protects another and unprotects this one; appel2 protects 100 pages and touches each, in random order.

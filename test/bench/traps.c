@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* traps.c - crossings: the system call, and the fault that user code handles. */
 #include "bench.h"
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * calls.c - garbage to every call (HOSTILE 53, 46): each returns, with success or with an error that docs/abi.md lists for
  * it; nobody else's memory changes; the kernel lives.

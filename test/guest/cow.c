@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * cow.c - env_fork and space_fork: who sees whose writes, what a copy costs, who gets W back, and that every frame
  * returns whatever the order in which the two sides let go.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * envs.c - protection domains: birth and death, quota, freezing, nesting; what a parent may do to a child, and a stranger
  * to nobody (DESIGN 2, 7; invariants 4, 5, 9; HOSTILE 11, 22, 26, 47, 48).

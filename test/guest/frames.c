@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * frames.c - frame_alloc, frame_free and frame_retype from user mode: the life of a frame, quota, and whose bytes a new
  * owner sees (invariants 1-3, 9, 10; HOSTILE 10, 12-14, 27, 29, 51).

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * jumps.c - a program may execute any instruction and jump anywhere: it gets a fault, or is stopped and reported, and the
  * kernel lives (HOSTILE 50, 53). Each experiment is a thread in a child env without a fault handler: what stops it

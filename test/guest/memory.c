@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * memory.c - mm_map, mm_unmap, mm_protect, heap, malloc and stacks, as a program sees them: what may be touched, what it
  * holds, and how many frames that costs. Rights are tried out by touching: what was taken away faults at once.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * policy.c - which frame next? Each of the kit's policies does what its name says, a student's own is one function, and
  * one that knows nothing, lies or is late costs nothing but an error.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * regions.c - the list that says who answers a fault where: ordered, without overlap, thousands of them, and after
  * thousands of random changes what a plain array says it is. The lists here belong to no address space that runs.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * spawn.c - children made from an ELF image: this program, in other roles. What they are told and what they say; images
  * that are refused, in words; quotas that don't suffice; and that whatever a child did, killed or dead it gives back

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * sync.c - threads of one env: born, joined, and all they had given back; mutex and condition under contention, with
  * threads losing the CPU anywhere; what is each thread's own.

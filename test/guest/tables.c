@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * tables.c - page-table operations from user mode: what each does to the entry, to the machine and to the records, and what
  * the kernel refuses (invariants 4-7; HOSTILE 1-9, 13, 16, 17, 20, 23, 25, 38, 43, 45, 46).

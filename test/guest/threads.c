@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * threads.c - thread_switch, thread_ctl, cpu_slice: who runs when, who may wake whom, and what a thread keeps while others
  * run (DESIGN 3, 6; HOSTILE 27, 29, 48).

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * upcalls.c - faults, doorbells and foreign system calls arrive in user mode, with the right words in the right places, and
  * a handler goes back by plain instructions (DESIGN 6; HOSTILE 50). Threads made by hand (raw.h) show what the kernel

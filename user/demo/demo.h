@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* demo.h - between the demos: each shows one thing, checks it, and returns how many checks failed. */
 #pragma once
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "demo.h"
 
 #define PAGES 64u

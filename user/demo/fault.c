@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "demo.h"
 
 static unsigned divisions;

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 
 #include "demo.h"

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* demo NAME|all - small shows of what a libOS does with frames and page tables. */
 #include <stdarg.h>
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "demo.h"
 
 /* Reserve a terabyte. Touch a hundred pages of it, far apart. */

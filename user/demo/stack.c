@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 #include "demo.h"
 
 /* Use `n` bytes of stack, page by page, downward; returns the lowest address used. */

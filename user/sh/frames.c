@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* frames.c - the ownership table in figures, from one pass over it. */
 #include "console.h"
 #include "sh.h"

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * line.c - the line editor: keys from the console, ANSI sequences among them, and a history.
  *

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* look.c - maps, envs, ps, audit, why: what the table, frames of descendants and the refusal ring say. */
 #include <stdio.h>
 #include <string.h>

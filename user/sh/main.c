@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * sh - the line shell. Looks at the machine, runs the modules, and ends with the worst status on its last line (root then
  * halts the machine with it).

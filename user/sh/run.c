@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * run.c - modules as programs: start, wait, bury; and count the frames before and after, because a program that ends must
  * leave none behind.

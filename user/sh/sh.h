@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * sh.h - between the parts of the shell: main.c cuts lines into commands, line.c edits lines, run.c runs programs,
  * look.c and frames.c show what the ownership table says.

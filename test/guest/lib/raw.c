@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* raw.c - see raw.h. */
 #include "raw.h"
 

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * raw.h - threads made by hand, with none of the kit around them: their registers, upcall frame and batch frame are what
  * the test says, garbage too. A raw thread runs in a child env of its own with five pages and nothing else (raw_new), or

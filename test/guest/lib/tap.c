@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* tap.c - see tap.h. */
 #include "tap.h"
 

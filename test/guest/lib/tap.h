@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * tap.h - checks that print TAP. Each is one sentence; what went wrong follows it as comments. A check made many times
  * is one line: gather it with `count_bad`.

@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /* touch.c - see touch.h. One thread at a time. */
 #include "touch.h"
 

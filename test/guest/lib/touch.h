@@ -1,4 +1,3 @@
-/* SPDX-License-Identifier: MIT */
 /*
  * touch.h - what may be done at an address, found out by doing it: the regions answer first, and a touch that they refuse
  * goes on behind the instruction instead of ending the test.
