@@ -1,4 +1,3 @@
-;
 ; start.asm - the first instruction of a program, and the two that fork needs: run a function on another stack, and
 ; come out of it a second time.
 ;

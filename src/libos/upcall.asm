@@ -1,4 +1,3 @@
-;
 ; upcall.asm - where the kernel enters on an exception or a doorbell, and the way back.
 ;
 ; On entry all registers of the interrupted code are in the slot (rdi); rsp is this depth's own stack; GS points to the

@@ -1,3 +1,4 @@
+/* cow.c - copy-on-write: fork into a child env, and a second space. */
 #include "demo.h"
 
 #define PAGES 64ul

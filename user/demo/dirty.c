@@ -1,3 +1,4 @@
+/* dirty.c - dirty pages, read without a system call. */
 #include "demo.h"
 
 #define PAGES 64u

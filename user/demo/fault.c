@@ -1,3 +1,4 @@
+/* fault.c - a fault is a function call in user mode. */
 #include "demo.h"
 
 static unsigned divisions;

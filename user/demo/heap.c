@@ -1,3 +1,4 @@
+/* heap.c - the heap grows by brk, a page comes at the first touch. */
 #include <stdlib.h>
 
 #include "demo.h"

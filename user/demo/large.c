@@ -1,3 +1,4 @@
+/* large.c - 2 MiB pages: one entry for 512 frames. */
 #include "demo.h"
 
 int demo_large(void)

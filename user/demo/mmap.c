@@ -1,3 +1,4 @@
+/* mmap.c - mmap, mprotect and munmap are entries and regions. */
 #include <errno.h>
 
 #include "demo.h"

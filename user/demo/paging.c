@@ -1,3 +1,4 @@
+/* paging.c - demand paging: reserve much, pay for what is touched. */
 #include "demo.h"
 
 /* Reserve a terabyte. Touch a hundred pages of it, far apart. */

@@ -1,3 +1,4 @@
+/* policy.c - which frame? one function pointer, yours or the kit's. */
 #include "demo.h"
 
 #define PAGES 8ul

@@ -1,3 +1,4 @@
+/* stack.c - a stack grows on faults and ends in a guard page. */
 #include "demo.h"
 
 /* Use `n` bytes of stack, page by page, downward; returns the lowest address used. */
