@@ -67,6 +67,7 @@ static void load_descriptors(struct cpu *cpu, va_t area)
 	cpu->tss.ist[0] = area + PERCPU_DF + PAGE;
 	cpu->tss.ist[1] = area + PERCPU_NMI + PAGE;
 	cpu->tss.ist[2] = area + PERCPU_MC + PAGE;
+	cpu->tss.ist[3] = area + PERCPU_DB + PAGE;
 	cpu->tss.iomap = sizeof cpu->tss; /* no I/O ports for user code */
 	cpu->gdt[KERNEL_CS / 8] = segment(0x9b, 2);
 	cpu->gdt[KERNEL_DS / 8] = segment(0x93, 0);

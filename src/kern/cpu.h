@@ -68,6 +68,6 @@ _Static_assert(offsetof(struct fh_thread, regs) == THREAD_REGS, "asm.inc");
 CHECK_REG(r15, R15); CHECK_REG(r14, R14); CHECK_REG(r13, R13); CHECK_REG(r12, R12); CHECK_REG(r11, R11);
 CHECK_REG(r10, R10); CHECK_REG(r9, R9); CHECK_REG(r8, R8); CHECK_REG(rbp, RBP); CHECK_REG(rdi, RDI);
 CHECK_REG(rsi, RSI); CHECK_REG(rdx, RDX); CHECK_REG(rcx, RCX); CHECK_REG(rbx, RBX); CHECK_REG(rax, RAX);
-CHECK_REG(vector, VECTOR); CHECK_REG(rip, RIP); CHECK_REG(rflags, RFLAGS); CHECK_REG(rsp, RSP);
+CHECK_REG(vector, VECTOR); CHECK_REG(rip, RIP); CHECK_REG(rflags, RFLAGS); CHECK_REG(rsp, RSP); CHECK_REG(ss, SS);
 _Static_assert(FH_VEC_SYSCALL == VEC_SYSCALL, "asm.inc");
 _Static_assert(FH_SYS_thread_ctl == SLOW_CALLS - 1, "calls below SLOW_CALLS need the whole context");

@@ -188,8 +188,36 @@ wait_idle:
 	cli
 	jmp .again
 
+; #DB, on its own stack: `mov ss` delays a single-step trap past a `syscall` or `int3`, so that it comes at the kernel's
+; first instruction, with the user's stack and GS (CVE-2018-8897's way in). There it is none of ours: go on without TF.
+; From user mode the frame moves to where other exceptions have theirs.
+debug_trap:
+	test byte [rsp + 8], 3
+	jnz .user
+	btr qword [rsp + 16], 8
+	iretq
+.user:
+	swapgs
+	mov [gs:CPU_USER_RSP], rax
+	mov rax, [gs:CPU_THREAD]
+	add rax, THREAD_REGS + REGS_SS + 8
+	pop qword [rax - 40]
+	pop qword [rax - 32]
+	pop qword [rax - 24]
+	pop qword [rax - 16]
+	pop qword [rax - 8]
+	lea rsp, [rax - 40]
+	mov rax, [gs:CPU_USER_RSP]
+	swapgs
+	push 0
+	push 1
+	jmp save_context
+
 %macro STUB 1
 stub%1:
+%if %1 == 1
+	jmp debug_trap
+%else
 %if %1 != 8 && %1 != 10 && %1 != 11 && %1 != 12 && %1 != 13 && %1 != 14 && %1 != 17 && %1 != 21 && %1 != 29 && %1 != 30
 	push 0
 %endif
@@ -198,6 +226,7 @@ stub%1:
 	jmp ist_common
 %else
 	jmp save_context
+%endif
 %endif
 %endmacro
 

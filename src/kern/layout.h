@@ -16,7 +16,7 @@
  *                     +----------------------------------------------------+
  *
  * A per-CPU area (offsets; each stack grows down into the unmapped page under it):
- *   0x1000-0x4fff kernel stack | 0x6000 #DF | 0x8000 NMI | 0xa000 #MC | 0xc000 struct cpu
+ *   0x1000-0x4fff kernel stack | 0x6000 #DF | 0x8000 NMI | 0xa000 #MC | 0xc000 struct cpu | 0xe000 #DB
  *
  * Physical, as in Resea: AP start-up 0x5000, its GDTR 0x6000, image from 0x100000, image, modules and the kernel's
  * own frames below 0x5000000, everything above free for envs. What does not fit goes to the top of RAM.
@@ -37,6 +37,7 @@
 #define PERCPU_NMI 0x8000ul
 #define PERCPU_MC 0xa000ul
 #define PERCPU_CPU 0xc000ul
+#define PERCPU_DB 0xe000ul
 #define KBASE 0xffffffff80000000ul
 
 #define USER_START 0x5000000ul /* first physical address handed out */

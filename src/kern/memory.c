@@ -148,7 +148,8 @@ static void map_image(void)
 static void map_percpu(unsigned id)
 {
 	static const struct { uint64_t off, bytes; } pieces[] = {
-		{PERCPU_STACK, PERCPU_STACK_SIZE}, {PERCPU_DF, PAGE}, {PERCPU_NMI, PAGE}, {PERCPU_MC, PAGE}, {PERCPU_CPU, PAGE}};
+		{PERCPU_STACK, PERCPU_STACK_SIZE}, {PERCPU_DF, PAGE}, {PERCPU_NMI, PAGE}, {PERCPU_MC, PAGE}, {PERCPU_CPU, PAGE},
+		{PERCPU_DB, PAGE}};
 	for (unsigned i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
 		uint64_t at = boot_alloc(pieces[i].bytes, PAGE, 4ul << 30, "per-CPU areas");
 		fill(direct(pa(at)), 0, pieces[i].bytes / 8);

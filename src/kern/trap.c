@@ -23,7 +23,7 @@ static void gate(unsigned vector, unsigned dpl, unsigned ist)
 void trap_init(void)
 {
 	for (unsigned v = 0; v < 256; v++)
-		gate(v, v == 3 || v == 4 ? 3 : 0, v == 8 ? 1 : v == 2 ? 2 : v == 18 ? 3 : 0);
+		gate(v, v == 3 || v == 4 ? 3 : 0, v == 8 ? 1 : v == 2 ? 2 : v == 18 ? 3 : v == 1 ? 4 : 0);
 	load_idt(sizeof idt - 1, idt);
 }
 
