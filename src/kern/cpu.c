@@ -31,13 +31,15 @@
 
 extern void syscall_entry(void);
 
-/* Intel CPUs may machine-check on executable large pages (iTLB multihit) unless they say PSCHANGE_MC_NO. */
-static bool free_of_multihit(void)
+/* Intel CPUs have these errata unless a bit of IA32_ARCH_CAPABILITIES says no (SDM vol. 4, table 2-2). */
+#define RDCL_NO (1u << 0)         /* Meltdown */
+#define PSCHANGE_MC_NO (1u << 6)  /* iTLB multihit: a machine check on executable large pages */
+static bool free_of(unsigned erratum)
 {
 	struct cpuid vendor = cpuid(0, 0);
 	if (vendor.ebx != 0x756e6547) /* "Genu" */
 		return true;
-	return vendor.eax >= 7 && (cpuid(7, 0).edx & 1u << 29) && (rdmsr(MSR_ARCH_CAPABILITIES) & 1u << 6);
+	return vendor.eax >= 7 && (cpuid(7, 0).edx & 1u << 29) && (rdmsr(MSR_ARCH_CAPABILITIES) & erratum);
 }
 
 void cpu_check_features(void)
@@ -49,8 +51,10 @@ void cpu_check_features(void)
 		refuse_boot("this CPU lacks FXSAVE, a local APIC, PGE or PAT");
 	info->features = (seven.ebx & 1 << 7 ? FH_HAS_SMEP : 0) | (seven.ebx & 1 << 20 ? FH_HAS_SMAP : 0) |
 	                 (seven.ecx & 1 << 2 ? FH_HAS_UMIP : 0) | (ext.edx & 1 << 26 ? FH_HAS_1G : 0) |
-	                 (free_of_multihit() ? FH_HAS_LARGE_X : 0);
+	                 (free_of(PSCHANGE_MC_NO) ? FH_HAS_LARGE_X : 0);
 	large_exec = info->features & FH_HAS_LARGE_X;
+	if (!free_of(RDCL_NO))
+		log_line("warning: this CPU may have Meltdown: user code could read all of memory");
 	unsigned width = cpuid(0x80000000, 0).eax >= 0x80000008 ? cpuid(0x80000008, 0).eax & 255 : 36;
 	phys_mask = ((1ul << MIN(width, 52u)) - 1) & ~(PAGE - 1);
 }
