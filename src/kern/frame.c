@@ -210,9 +210,7 @@ static long free_one(pfn_t me, pfn_t f)
 		return REFUSE(EBUSY, "the frame is still mapped or pinned");
 	if (!claim_exact(f, make_state(FH_DATA, owner, 0)))
 		return REFUSE(EBUSY, "another CPU is changing the frame");
-	frame_poison(f);
-	commit_free(f, env_name(owner));
-	env_return(owner, 1);
+	frame_release(f, owner);
 	return 0;
 }
 

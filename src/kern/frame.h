@@ -86,6 +86,13 @@ static inline void commit_free(pfn_t f, uint64_t last_owner)
 	atomic_set(&record(f)->link, 0ul);
 	atomic_set(&record(f)->state, (uint64_t)FH_FREE);
 }
+/* A claimed DATA frame goes back: poisoned in debug builds, FREE, the quota returned. */
+static inline void frame_release(pfn_t f, pfn_t owner)
+{
+	frame_poison(f);
+	commit_free(f, env_name(owner));
+	env_return(owner, 1);
+}
 /* Zero a frame just claimed from FREE, unless `keep` and env was its last owner. */
 static inline void scrub(pfn_t f, pfn_t env, bool keep)
 {

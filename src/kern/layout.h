@@ -52,3 +52,8 @@ _Static_assert(DIRECT_SIZE / FH_PAGE * 32 <= TABLE_SIZE, "a record for every fra
 _Static_assert(DIRECT_SIZE / FH_PAGE <= 1ul << FH_PFN_BITS, "a pfn fits its field");
 _Static_assert(PERCPU_BASE + (FH_MAX_CPUS + 1) * PERCPU_SIZE <= KBASE, "per-CPU areas end under the image");
 _Static_assert(KBASE == -(2ul << 30), "the image is at -2 GiB: mcmodel=kernel");
+
+/* The stacks of a per-CPU area: mapped by memory.c, walked by report.c. */
+static const struct { uint64_t off, bytes; } percpu_stacks[] = {
+	{PERCPU_STACK, PERCPU_STACK_SIZE}, {PERCPU_DF, FH_PAGE}, {PERCPU_NMI, FH_PAGE}, {PERCPU_MC, FH_PAGE}, {PERCPU_DB, FH_PAGE}};
+#define PERCPU_STACKS (sizeof percpu_stacks / sizeof *percpu_stacks)

@@ -145,16 +145,19 @@ static void map_image(void)
 	kernel_map((va_t)image_data, image_pa(image_data), image_end - image_data, FH_W | FH_NX);
 }
 
+static void map_piece(va_t va, uint64_t bytes)
+{
+	uint64_t at = boot_alloc(bytes, PAGE, 4ul << 30, "per-CPU areas");
+	fill(direct(pa(at)), 0, bytes / 8);
+	kernel_map(va, at, bytes, FH_W | FH_NX);
+}
+
 static void map_percpu(unsigned id)
 {
-	static const struct { uint64_t off, bytes; } pieces[] = {
-		{PERCPU_STACK, PERCPU_STACK_SIZE}, {PERCPU_DF, PAGE}, {PERCPU_NMI, PAGE}, {PERCPU_MC, PAGE}, {PERCPU_CPU, PAGE},
-		{PERCPU_DB, PAGE}};
-	for (unsigned i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
-		uint64_t at = boot_alloc(pieces[i].bytes, PAGE, 4ul << 30, "per-CPU areas");
-		fill(direct(pa(at)), 0, pieces[i].bytes / 8);
-		kernel_map(PERCPU_BASE + id * PERCPU_SIZE + pieces[i].off, at, pieces[i].bytes, FH_W | FH_NX);
-	}
+	va_t area = PERCPU_BASE + id * PERCPU_SIZE;
+	for (unsigned i = 0; i < PERCPU_STACKS; i++)
+		map_piece(area + percpu_stacks[i].off, percpu_stacks[i].bytes);
+	map_piece(area + PERCPU_CPU, PAGE);
 }
 
 uint64_t mach_kernel_entry(void) { return kernel_pml4()[FH_KERNEL_SLOT]; }

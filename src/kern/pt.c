@@ -178,9 +178,7 @@ static __attribute__((noinline)) void free_other(const struct at *at, pfn_t f, s
 		d->kept = true;
 		return;
 	}
-	frame_poison(f);
-	commit_free(f, env_name(owner));
-	env_return(owner, 1);
+	frame_release(f, owner);
 }
 
 static uint64_t run_unmap(const struct at *at, uint64_t n, pte_t e, struct done *d)

@@ -54,9 +54,10 @@ static bool on_a_stack(uint64_t a)
 		return true;
 	uint64_t area = PERCPU_BASE + mach_cpu() * PERCPU_SIZE;
 	uint64_t off = a - area;
-	return (off >= PERCPU_STACK && off < PERCPU_STACK + PERCPU_STACK_SIZE - 8) ||
-	       (off >= PERCPU_DF && off < PERCPU_DF + PAGE - 8) || (off >= PERCPU_NMI && off < PERCPU_NMI + PAGE - 8) ||
-	       (off >= PERCPU_MC && off < PERCPU_MC + PAGE - 8);
+	for (unsigned i = 0; i < PERCPU_STACKS; i++)
+		if (off >= percpu_stacks[i].off && off < percpu_stacks[i].off + percpu_stacks[i].bytes - 8)
+			return true;
+	return false;
 }
 
 static void log_backtrace(uint64_t rip, uint64_t rbp)

@@ -20,8 +20,7 @@ void enter_root(struct fh_thread *t, uint64_t root)
 
 void dispatch_filter(struct fh_thread *t)
 {
-	bool off_root = t->upcall_root && t->loaded != t->upcall_root;
-	this_cpu()->fast_calls = off_root || t->native_hi ? 0 : FH_NSYSCALLS - SLOW_CALLS;
+	this_cpu()->fast_calls = off_upcall_root(t) || t->native_hi ? 0 : FH_NSYSCALLS - SLOW_CALLS;
 }
 
 void load_bases(const struct fh_thread *t)

@@ -128,7 +128,7 @@ _Static_assert(sizeof syscall_table / sizeof *syscall_table == FH_NSYSCALLS, "on
 static bool foreign(const struct fh_thread *t)
 {
 	uint64_t at = t->regs.rip - 2; /* of the syscall instruction */
-	if (t->upcall_root && t->loaded != t->upcall_root)
+	if (off_upcall_root(t))
 		return true;
 	return t->native_hi && (at < t->native_lo || at >= t->native_hi);
 }

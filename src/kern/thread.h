@@ -17,6 +17,9 @@ static inline struct fh_upcall *upcall_of(const struct fh_thread *t)
 }
 static inline void *batch_of(struct fh_thread *t) { return t->batch ? frame_address(pfn(t->batch)) : NULL; }
 
+/* It has an upcall root and runs on its other one: upcalls change the root, and its system calls are the libOS's. */
+static inline bool off_upcall_root(const struct fh_thread *t) { return t->upcall_root && t->loaded != t->upcall_root; }
+
 /* The flags that user code may set. */
 #define USER_FLAGS 0x240dd5ul /* CF PF AF ZF SF TF DF OF AC ID */
 #define FLAGS_FIXED 0x202ul   /* IF and the bit that is always 1 */

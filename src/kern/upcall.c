@@ -41,7 +41,7 @@ static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *
 	regs->rsp = atomic_get(&u->stack_top) - depth * atomic_get(&u->stack_stride);
 	regs->rdi = atomic_get(&u->self_va) + offsetof(struct fh_upcall, slot) + depth * sizeof *slot;
 	regs->rflags = FLAGS_FIXED;
-	if (t->upcall_root && t->loaded != t->upcall_root)
+	if (off_upcall_root(t))
 		enter_root(t, t->upcall_root);
 	return true;
 }

@@ -37,9 +37,9 @@ def wrong(crash, wanted, cpu):
     return []
 
 
-todo = [(crash, wanted, cpu) for cpu in ("qemu64", "max") for crash, wanted in CASES]
-print(f"1..{len(todo)}")
-for number, (crash, wanted, cpu) in enumerate(todo, 1):
+planned = [(crash, wanted, cpu) for cpu in ("qemu64", "max") for crash, wanted in CASES]
+print(f"1..{len(planned)}")
+for number, (crash, wanted, cpu) in enumerate(planned, 1):
     bad = wrong(crash, wanted, cpu)
     print(f"{'not ok' if bad else 'ok'} {number} - crash={crash} on {cpu} is reported: registers, backtrace, last calls, status 101")
     print("".join(f"# {line}\n" for line in bad), end="", flush=True)

@@ -38,9 +38,9 @@ def refused(reason, options):
 
 
 with tempfile.TemporaryDirectory() as scratch:
-    todo = cases(scratch)
-    print(f"1..{len(todo)}")
-    for number, (what, reason, options) in enumerate(todo, 1):
+    planned = cases(scratch)
+    print(f"1..{len(planned)}")
+    for number, (what, reason, options) in enumerate(planned, 1):
         wrong = refused(reason, options)
         print(f"{'not ok' if wrong else 'ok'} {number} - {what} is refused in words")
         print("".join(f"# {line}\n" for line in wrong), end="", flush=True)
