@@ -117,6 +117,7 @@ no_long_mode db "freehold: this CPU has no 64-bit long mode; it can't run here",
 no_nx db "freehold: this CPU has no NX (execute disable); it can't run here", 13, 10, 0
 
 align 8
+global boot_gdt, boot_pdpt_low
 boot_gdt dq 0, 0x00209a0000000000, 0x0000920000000000
 boot_gdtr:
 	dw boot_gdtr - boot_gdt - 1

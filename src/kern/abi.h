@@ -259,7 +259,7 @@ struct fh_thread {
 	uint64_t bells;       /* doorbell bits not yet taken */
 	uint64_t wait;        /* bits a sleeper waits for */
 	uint64_t deadline;    /* TSC; 0: none */
-	uint64_t home;        /* index of the CPU it ran on last */
+	uint64_t home;        /* index of the CPU into whose slices it was put last: woken if idle when this one gets ready */
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t reserved[13];
@@ -286,6 +286,21 @@ struct fh_env {
 static inline uint64_t fh_owned(uint64_t account) { return account & FH_ACCOUNT_MAX; }
 static inline uint64_t fh_quota(uint64_t account) { return account >> 31 & FH_ACCOUNT_MAX; }
 
+/* Events that a CPU counts since boot: what its work has cost others. */
+#define FH_COUNTS(X)                                                                                                   \
+	X(LOCKS, 0, "page tables locked")                                                                              \
+	X(LOCK_SPINS, 1, "pauses while waiting for such a lock")                                                       \
+	X(ACCOUNTS, 2, "changes of an env's quota word")                                                               \
+	X(CLOCKS, 3, "attempts to advance the TLB clock")                                                              \
+	X(ROOT_LOADS, 4, "CR3 loads")                                                                                  \
+	X(FORCED, 5, "waits for other CPUs to flush")                                                                  \
+	X(FLUSH_IPIS, 6, "flush interrupts sent")                                                                      \
+	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU")
+
+#define FH_X(name, number, text) FH_COUNT_##name = number,
+enum fh_count { FH_COUNTS(FH_X) FH_NCOUNTS };
+#undef FH_X
+
 #define FH_CPU_SLICES 256u
 /* A CPU frame, mappable read-only by all. The timer walks `slice` up to the first `nslices`. */
 struct fh_cpu {
@@ -294,7 +309,8 @@ struct fh_cpu {
 	uint64_t ticks;   /* slices begun */
 	uint64_t idle;    /* times halted */
 	uint64_t nslices;
-	uint64_t reserved[122];
+	uint64_t reserved[58];
+	uint64_t count[64]; /* what its kernel code has done, by enum fh_count; on cache lines of its own */
 	uint64_t slice[FH_CPU_SLICES]; /* names of threads, 0: empty */
 };
 

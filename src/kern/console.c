@@ -315,7 +315,7 @@ void console_dying(void) { unlock(); }
 
 static void log_dying(const char *head, const char *format, __builtin_va_list ap)
 {
-	console_dying();
+	last_words();
 	while (*head)
 		log_char(*head++);
 	log_format(format, ap);

@@ -20,9 +20,10 @@ void console_refresh(void);   /* draw the screen if it is stale: CPU 0, each tic
 _Noreturn void machine_exit(unsigned value);
 /* The machine or what was loaded can't be used: one line, then FH_EXIT_BOOT. */
 _Noreturn void refuse_boot(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Whoever held the console's lock won't give it back: what follows is the machine's last words. */
-void console_dying(void);
-/* report.c. The backtrace starts at this address and frame pointer. */
+void console_dying(void); /* whoever held the console's lock won't give it back */
+/* report.c. From here on only this CPU runs and speaks; every report begins so. */
+void last_words(void);
+/* The backtrace starts at this address and frame pointer. */
 _Noreturn void panic_at(uint64_t rip, uint64_t rbp);
 /* An exception in ring 0. */
 _Noreturn void report_kernel_fault(const struct fh_regs *regs);

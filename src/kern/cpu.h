@@ -52,7 +52,8 @@ extern struct fh_info *info;
 
 void cpu_check_features(void);        /* refuses machines that can't run Freehold */
 void cpu_init(unsigned id);           /* descriptor tables, control registers, MSRs of this CPU */
-void trap_init(void);
+void trap_init(void); /* fill the IDT, and load it */
+void trap_load(void);
 
 _Static_assert(offsetof(struct cpu, id) == 0, "mach_cpu");
 _Static_assert(offsetof(struct cpu, user_rsp) == CPU_USER_RSP, "asm.inc");
@@ -60,6 +61,7 @@ _Static_assert(offsetof(struct cpu, stack_top) == CPU_STACK_TOP, "asm.inc");
 _Static_assert(offsetof(struct cpu, thread) == CPU_THREAD, "asm.inc");
 _Static_assert(offsetof(struct cpu, fast_calls) == CPU_FAST_CALLS, "asm.inc");
 _Static_assert(offsetof(struct cpu, trace_next) == CPU_TRACE_NEXT, "asm.inc");
+_Static_assert(offsetof(struct cpu, frame) == CPU_FRAME, "asm.inc");
 _Static_assert(offsetof(struct cpu, trace) == CPU_TRACE, "asm.inc");
 _Static_assert(sizeof(struct cpu) <= PAGE, "one frame of the per-CPU area");
 _Static_assert(KBASE == KBASE_ASM && PERCPU_SIZE == PERCPU_MASK_ASM + 1 && PERCPU_CPU == PERCPU_CPU_ASM, "asm.inc");

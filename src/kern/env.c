@@ -3,7 +3,9 @@
  */
 #include "env.h"
 #include "audit.h"
+#include "epoch.h"
 #include "frame.h"
+#include "smp.h"
 #include "thread.h"
 
 uint64_t console_reader;
@@ -43,6 +45,8 @@ long env_ctl(pfn_t me, uint64_t name, uint64_t op, uint64_t arg, uint64_t arg2)
 		if (!above)
 			return REFUSE(EPERM, "an env is thawed by an ancestor");
 		atomic_and(&env_at(e)->account, ~FH_ACCOUNT_FROZEN);
+		for (unsigned c = 0; c < ncpus; c++) /* its threads may be on any of them */
+			wake(c);
 		return 0;
 	case FH_ENV_CALLER: return set_caller(me, e, arg, arg2);
 	case FH_ENV_CONSOLE:
@@ -51,7 +55,12 @@ long env_ctl(pfn_t me, uint64_t name, uint64_t op, uint64_t arg, uint64_t arg2)
 		atomic_set(&console_reader, env_name(e));
 		return 0;
 #ifdef DEBUG
-	case FH_ENV_AUDIT: return audit();
+	case FH_ENV_AUDIT:
+		if (!smp_stop_others())
+			return REFUSE(EAGAIN, "another CPU audits just now");
+		r = audit();
+		smp_resume_others();
+		return r;
 #endif
 	}
 	return REFUSE(EINVAL, "unknown operation");

@@ -19,6 +19,7 @@ static void publish(uint64_t e) { atomic_set(&tlb_clock->cpu[mach_cpu()].epoch, 
 
 static void clock_advance(uint64_t from)
 {
+	mach_count(FH_COUNT_CLOCKS);
 	atomic_cas(&tlb_clock->clock, &from, from + 1); /* whoever loses found it advanced already */
 }
 
@@ -45,6 +46,7 @@ void load_root(pfn_t r)
 	epoch_leave_idle();
 	uint64_t e = clock_now(); /* the clock before the load, */
 	atomic_set(&me->root.n, r.n); /* before the load: flush_owner must not miss a CPU that has it */
+	mach_count(FH_COUNT_ROOT_LOADS);
 	mach_load_root(r);
 	publish(e);               /* the epoch after it */
 	if (!same(r, old)) {
@@ -87,6 +89,7 @@ static void force(uint64_t s, pfn_t owner)
 	struct epoch_cpu *me = self();
 	me->budget -= me->budget > 0;
 	me->forced++;
+	mach_count(FH_COUNT_FORCED);
 	clock_advance(s);
 	serve_flush();
 	for (unsigned c = 0; c < ncpus; c++)

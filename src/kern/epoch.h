@@ -15,6 +15,7 @@ struct epoch_cpu {
 	uint32_t request; /* (A) someone waits for this CPU to load its root */
 	uint32_t budget;  /* (c) forced flushes left in this slice */
 	uint32_t forced;  /* (c) forced flushes in the current call */
+	uint32_t idle;    /* (A) it has found nothing to run, and halts unless it finds something now */
 } __attribute__((aligned(64)));
 extern struct epoch_cpu epoch_cpu[FH_MAX_CPUS + 1];
 extern pfn_t kernel_root;

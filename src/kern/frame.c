@@ -65,6 +65,7 @@ static long env_reserve(pfn_t e, uint64_t n, uint64_t least)
 			return REFUSE(EDQUOT, "that is more frames than the env's quota allows");
 		take = MIN(n, room);
 	} while (!atomic_cas(account, &old, old + take));
+	mach_count(FH_COUNT_ACCOUNTS);
 	return take;
 }
 
@@ -73,6 +74,7 @@ void env_return(pfn_t e, uint64_t n)
 	if (n == 0)
 		return;
 	uint64_t old = atomic_minus(&env_at(e)->account, n);
+	mach_count(FH_COUNT_ACCOUNTS);
 	DEBUG_ASSERT(fh_owned(old) >= n, "an env returns more frames than it owned");
 }
 

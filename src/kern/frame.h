@@ -114,8 +114,11 @@ static inline void ticket_pass(pfn_t t)
 static inline long table_lock(pfn_t t, uint64_t state)
 {
 	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1);
-	while (atomic_get(ticket_serving(t)) != mine)
+	mach_count(FH_COUNT_LOCKS);
+	while (atomic_get(ticket_serving(t)) != mine) {
+		mach_count(FH_COUNT_LOCK_SPINS);
 		mach_pause();
+	}
 	uint64_t old = state;
 	while (!atomic_cas(&record(t)->state, &old, old | FH_STATE_LOCK)) {
 		DEBUG_ASSERT(!(old & FH_STATE_LOCK), "the ticket holder finds the lock free");

@@ -41,15 +41,36 @@ uint32_t lapic_id(void) { return *reg(REG_ID) >> 24; }
 void lapic_eoi(void) { *reg(REG_EOI) = 0; }
 bool mach_interrupt_pending(void) { return *reg(REG_IRR7) != 0; }
 
-static void ipi(unsigned cpu, unsigned vector)
+/* SDM vol. 3A, 10.6.1 */
+#define ICR_NMI 0x400u
+#define ICR_INIT 0x500u
+#define ICR_START_UP 0x600u
+#define ICR_PENDING 0x1000u
+#define ICR_ASSERT 0x4000u
+#define ICR_OTHERS 0xc0000u
+
+static void send(uint32_t apic_id, uint32_t command)
 {
-	while (*reg(REG_ICR_LO) & 1 << 12) /* the last one is still being delivered */
+	while (*reg(REG_ICR_LO) & ICR_PENDING) /* the last one is still being delivered */
 		mach_pause();
-	*reg(REG_ICR_HI) = cpu_at(cpu)->apic_id << 24;
-	*reg(REG_ICR_LO) = vector;
+	*reg(REG_ICR_HI) = apic_id << 24;
+	*reg(REG_ICR_LO) = command;
 }
 
-void mach_flush_ipi(unsigned cpu) { ipi(cpu, VECTOR_FLUSH); }
+void mach_flush_ipi(unsigned cpu)
+{
+	mach_count(FH_COUNT_FLUSH_IPIS);
+	send(cpu_at(cpu)->apic_id, VECTOR_FLUSH);
+}
+void lapic_resched_ipi(unsigned cpu)
+{
+	mach_count(FH_COUNT_RESCHED_IPIS);
+	send(cpu_at(cpu)->apic_id, VECTOR_RESCHED);
+}
+void lapic_park_ipi(unsigned cpu) { send(cpu_at(cpu)->apic_id, VECTOR_PARK); }
+void lapic_nmi_others(void) { send(0, ICR_OTHERS | ICR_ASSERT | ICR_NMI); }
+void lapic_init_ipi(uint32_t apic_id) { send(apic_id, ICR_ASSERT | ICR_INIT); }
+void lapic_start_up(uint32_t apic_id, uint64_t at) { send(apic_id, ICR_ASSERT | ICR_START_UP | at / PAGE); }
 
 /* PIT channel 2 counts down 10 ms, its output read at port 0x61 (8254 data sheet, mode 0). */
 #define PIT_HZ 1193182

@@ -8,6 +8,7 @@
 #include "lapic.h"
 #include "memory.h"
 #include "root.h"
+#include "smp.h"
 #include "thread.h"
 
 #define DIRECT_AT_BOOT (4ul << 30) /* boot.asm maps so much */
@@ -125,7 +126,7 @@ static __attribute__((noinline)) uint64_t overflow(uint64_t n)
 	return n ? overflow(n + 1) + big[0] : 0;
 }
 
-static bool command_has(const char *word)
+bool boot_option(const char *word)
 {
 	for (const char *c = boot.command; *c; c++) {
 		unsigned i = 0;
@@ -139,11 +140,11 @@ static bool command_has(const char *word)
 
 static void crash_on_request(void)
 {
-	if (command_has("crash=assert"))
+	if (boot_option("crash=assert"))
 		panic("asked for: crash=assert");
-	if (command_has("crash=null"))
+	if (boot_option("crash=null"))
 		wrmsr(0, *(volatile uint64_t *)(boot.ram[0].start + 16)); /* unmapped since memory_init */
-	if (command_has("crash=stack"))
+	if (boot_option("crash=stack"))
 		log_line("%lu", overflow(1));
 }
 #endif
@@ -153,7 +154,8 @@ _Noreturn void on_cpu_stack(void); /* entry.asm: cpu_main on the CPU's own stack
 struct fh_regs *cpu_main(void)
 {
 #ifdef DEBUG
-	crash_on_request();
+	if (mach_cpu() == 0)
+		crash_on_request();
 #endif
 	return schedule();
 }
@@ -164,6 +166,8 @@ void kernel_main(uint32_t magic, uint32_t at)
 	const char *wrong = multiboot_parse(magic, at, &boot);
 	if (wrong)
 		refuse_boot("%s", wrong);
+	struct topology topology;
+	topology_find(&topology);
 	trap_init();
 	cpu_check_features();
 	memory_init();
@@ -174,10 +178,12 @@ void kernel_main(uint32_t magic, uint32_t at)
 	info->boot_time = read_clock();
 	info->boot_tsc = rdtsc();
 	lapic_calibrate();
+	smp_start(&topology);
 	fill_random();
 	uint64_t free = memory_fill_table();
 	publish();
 	announce(free);
 	root_start(free);
+	smp_release();
 	on_cpu_stack();
 }

@@ -36,8 +36,9 @@ static const struct range *obstacle(struct range r)
 static void take(struct range r)
 {
 	for (unsigned i = 0; i < ntaken; i++)
-		if (taken[i].end == r.start) {
-			taken[i].end = r.end;
+		if (taken[i].end == r.start || taken[i].start == r.end) {
+			taken[i].start = MIN(taken[i].start, r.start);
+			taken[i].end = MAX(taken[i].end, r.end);
 			return;
 		}
 	if (ntaken == MAX_TAKEN)
@@ -152,7 +153,7 @@ static void map_piece(va_t va, uint64_t bytes)
 	kernel_map(va, at, bytes, FH_W | FH_NX);
 }
 
-static void map_percpu(unsigned id)
+void memory_map_cpu(unsigned id)
 {
 	va_t area = PERCPU_BASE + id * PERCPU_SIZE;
 	for (unsigned i = 0; i < PERCPU_STACKS; i++)
@@ -203,13 +204,13 @@ void memory_init(void)
 	kernel_map(TABLE_BASE, records, bytes, FH_W | FH_NX);
 	kernel_map(MMIO_BASE, rdmsr(MSR_APIC_BASE) & FH_PFN_FIELD, PAGE, FH_W | FH_NX | FH_PCD | FH_PWT);
 	kernel_map(MMIO_BASE + PAGE, 0xb8000, PAGE, FH_W | FH_NX | FH_PCD | FH_PWT);
-	map_percpu(0);
+	memory_map_cpu(0);
 	kernel_pml4()[FH_KERNEL_SLOT] = pdpt | FH_P | FH_W; /* the boot PML4 becomes the kernel's root */
 	kernel_pml4()[0] = 0;
 	kernel_root = pfn((uint64_t)boot_pml4 / PAGE);
 	write_cr4(read_cr4() & ~(1ul << 7)); /* PGE off and on (cpu_init): nothing global survives */
 	mach_load_root(kernel_root);
-	for (unsigned c = 0; c < ncpus; c++)
+	for (unsigned c = 0; c <= FH_MAX_CPUS; c++)
 		epoch_cpu[c] = (struct epoch_cpu){.root = kernel_root, .budget = FLUSH_BUDGET};
 }
 
@@ -227,7 +228,7 @@ static void clock_init(void)
 	info->nclock = sizeof *tlb_clock / PAGE;
 	tlb_clock->clock = 2; /* above every stamp in the fresh table */
 	for (unsigned c = 0; c <= FH_MAX_CPUS; c++)
-		tlb_clock->cpu[c].epoch = c < ncpus ? tlb_clock->clock : FH_EPOCH_INF;
+		tlb_clock->cpu[c].epoch = c == 0 ? tlb_clock->clock : FH_EPOCH_INF;
 }
 
 /* The rest of what the kernel keeps for itself, before the table says what is free. */

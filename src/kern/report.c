@@ -4,6 +4,7 @@
 #include "console.h"
 #include "epoch.h"
 #include "frame.h"
+#include "lapic.h"
 #include "thread.h"
 
 struct ksym { uint64_t address; const char *name; };
@@ -90,14 +91,25 @@ static void log_calls(void)
 }
 
 static bool percpu_ready; /* this_cpu() may be used */
+static uint32_t dying;    /* 1 + the CPU that reports, in the others' stead too */
 
 void report_ready(void) { percpu_ready = true; }
 
+void last_words(void)
+{
+	uint32_t id = percpu_ready ? mach_cpu() + 1 : 1, first = 0;
+	bool mine = atomic_cas(&dying, &first, id);
+	if (!mine && first != id)
+		mach_stop();
+	console_dying();
+	if (!mine) /* a bug in the report itself */
+		machine_exit(FH_EXIT_PANIC);
+	if (percpu_ready)
+		lapic_nmi_others();
+}
+
 void panic_at(uint64_t rip, uint64_t rbp)
 {
-	static uint32_t dying;
-	if (atomic_swap(&dying, 1)) /* a bug in the report itself, or a second CPU */
-		machine_exit(FH_EXIT_PANIC);
 	log_backtrace(rip, rbp);
 	if (percpu_ready) {
 		log_calls();
@@ -112,7 +124,9 @@ void report_kernel_fault(const struct fh_regs *regs)
 		"divide error", "debug", "NMI", "breakpoint", "overflow", "bound", "invalid opcode", "no FPU", "double fault",
 		"?", "invalid TSS", "no segment", "stack fault", "general protection", "page fault", "?", "x87", "alignment",
 		"machine check", "SIMD"};
-	console_dying();
+	if (regs->vector == 2 && atomic_get(&dying))
+		mach_stop();
+	last_words();
 	const char *name = regs->vector < 32 && what[regs->vector] ? what[regs->vector] : "interrupt while not idle";
 	log_line("freehold: KERNEL BUG: %s (vector %lu) error %lx address %016lx on CPU %u", name, regs->vector, regs->error,
 	         read_cr2(), percpu_ready ? mach_cpu() : 0);
@@ -124,6 +138,7 @@ void report_kernel_fault(const struct fh_regs *regs)
 
 void report_root_fault(const struct fh_regs *regs, uint64_t address)
 {
+	last_words();
 	log_line("freehold: root faulted and has no handler left: vector %lu error %lx address %016lx", regs->vector,
 	         regs->error, address);
 	log_regs(regs);

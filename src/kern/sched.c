@@ -40,11 +40,8 @@ static void enter(pfn_t p, pfn_t owner)
 	cpu->env = owner;
 	cpu->tss.rsp0 = (uint64_t)(&t->regs + 1);
 	cpu->frame->thread = thread_name(p);
-	if (t->home != cpu->id) {
-		t->home = cpu->id;
-		if (u)
-			atomic_set(&u->cpu, (uint64_t)cpu->id);
-	}
+	if (u)
+		atomic_set(&u->cpu, (uint64_t)cpu->id);
 	if (t->loaded != epoch_cpu[cpu->id].root.n)
 		load_root(pfn(t->loaded));
 	dispatch_filter(t);
@@ -59,15 +56,25 @@ static void enter(pfn_t p, pfn_t owner)
 	}
 }
 
+void wake(unsigned cpu)
+{
+	uint32_t *idle = &epoch_cpu[cpu].idle;
+	if (atomic_get(idle) && atomic_swap(idle, 0u)) /* one interrupt is enough */
+		lapic_resched_ipi(cpu);
+}
+
 void leave(unsigned state)
 {
 	struct cpu *cpu = this_cpu();
 	struct fh_thread *t = cpu->thread;
+	unsigned home = t->home;
 	fx_save(t->fx);
 	cpu->thread = NULL;
 	cpu->frame->thread = 0;
 	atomic_set(&t->state, (uint32_t)state); /* from here on any CPU may run it */
 	ref_put(cpu->thread_pfn); /* LOCKed: the state is visible before thread_switch looks at the bells again */
+	if (home != cpu->id) /* it ran here by somebody's gift: its own CPU goes on with it, or watches its deadline */
+		wake(home);
 }
 
 /* Run t, which the caller holds, if it can run: then the reference is the running one. */
@@ -143,9 +150,10 @@ static bool ready_to_return(void)
 static uint64_t earliest_deadline(const struct fh_cpu *frame)
 {
 	uint64_t earliest = ~0ul;
-	for (uint64_t i = 0; i < frame->nslices; i++) {
+	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++) {
 		pfn_t p, owner;
-		if (frame->slice[i] == 0 || thread_get(root_env, frame->slice[i], &p, &owner) < 0)
+		uint64_t name = atomic_get(&frame->slice[i]);
+		if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
 			continue;
 		bool frozen = atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN;
 		if (!frozen && atomic_get(&thread_at(p)->state) == FH_SLEEPING && atomic_get(&thread_at(p)->deadline) < earliest)
@@ -158,9 +166,14 @@ static uint64_t earliest_deadline(const struct fh_cpu *frame)
 struct fh_regs *schedule(void)
 {
 	struct cpu *cpu = this_cpu();
-	while (next_slice())
-		if (ready_to_return())
-			return &cpu->thread->regs;
+	uint32_t *idle = &epoch_cpu[cpu->id].idle;
+	do
+		while (next_slice())
+			if (ready_to_return()) {
+				atomic_set(idle, 0u);
+				return &cpu->thread->regs;
+			}
+	while (!atomic_swap(idle, 1u)); /* say so first, then look again: wake() isn't missed */
 	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
 	if (cpu->id == 0)
@@ -214,6 +227,8 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 			return r;
 		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 		name = thread_name(t);
+		if (r == 0)
+			atomic_set(&thread_at(t)->home, frame->id);
 		ref_put(t);
 		if (r < 0)
 			return r;
@@ -223,5 +238,6 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 	uint64_t count = atomic_get(&frame->nslices);
 	while (count <= slot && name && !atomic_cas(&frame->nslices, &count, slot + 1))
 		;
+	wake(frame->id);
 	return 0;
 }

@@ -40,7 +40,8 @@ void thread_ring(pfn_t p, uint64_t bits)
 	if (!bells || atomic_get(&t->state) != FH_SLEEPING)
 		return;
 	if ((bells & atomic_get(&t->wait)) || (bells & upcall_open(t)))
-		atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY);
+		if (atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY))
+			wake(t->home);
 }
 
 void ring_name(uint64_t name, uint64_t bits)
@@ -166,7 +167,7 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 		repin(&t->upcall, a->upcall);
 		struct fh_upcall *u = upcall_of(t);
 		if (u)
-			u->thread = thread_name(p), u->env = env_name(owner), u->cpu = t->home;
+			u->thread = thread_name(p), u->env = env_name(owner);
 	}
 	if (a->fields & FH_SET_BATCH)
 		repin(&t->batch, a->batch);
@@ -226,7 +227,8 @@ static long start(pfn_t p)
 	bool can = t->root != 0;
 	if (can)
 		t->stop = 0;
-	atomic_set(&t->state, can ? (uint32_t)FH_READY : state);
+	atomic_swap(&t->state, can ? (uint32_t)FH_READY : state);
+	wake(t->home);
 	return can ? 0 : REFUSE(EINVAL, "the thread has no root to run on");
 }
 

@@ -75,6 +75,8 @@ struct fh_regs *switch_to(pfn_t to, pfn_t owner);
 struct fh_regs *sched_tick(void);
 /* Save the running thread's FPU state and give it up as `state`. */
 void leave(unsigned state);
+/* There may be something to run on this CPU: interrupt it if it idles. After the LOCKed instruction that made it so. */
+void wake(unsigned cpu);
 /* Load the root that the running thread should be on. */
 void enter_root(struct fh_thread *t, uint64_t root);
 /* FS and GS base of the running thread. */

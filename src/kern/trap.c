@@ -6,6 +6,7 @@
 #include "console.h"
 #include "epoch.h"
 #include "lapic.h"
+#include "smp.h"
 #include "thread.h"
 
 extern const uint64_t trap_stubs[256];
@@ -24,8 +25,10 @@ void trap_init(void)
 {
 	for (unsigned v = 0; v < 256; v++)
 		gate(v, v == 3 || v == 4 ? 3 : 0, v == 8 ? 1 : v == 2 ? 2 : v == 18 ? 3 : v == 1 ? 4 : 0);
-	load_idt(sizeof idt - 1, idt);
+	trap_load();
 }
+
+void trap_load(void) { load_idt(sizeof idt - 1, idt); }
 
 /* An interrupt: the regs to run after it. `regs`: the running thread's, or NULL in idle. Out of line: faults don't pay. */
 static __attribute__((noinline)) struct fh_regs *interrupt(uint64_t vector, struct fh_regs *regs)
@@ -37,6 +40,10 @@ static __attribute__((noinline)) struct fh_regs *interrupt(uint64_t vector, stru
 		lapic_eoi();
 	if (vector == VECTOR_FLUSH)
 		serve_flush();
+#ifdef DEBUG
+	if (vector == VECTOR_PARK)
+		smp_park();
+#endif
 	if (vector == VECTOR_TIMER)
 		return sched_tick();
 	if (!regs)
@@ -60,5 +67,6 @@ struct fh_regs *kernel_trap(struct fh_regs *regs)
 	if (regs->vector < 32 || this_cpu()->thread)
 		report_kernel_fault(regs);
 	epoch_leave_idle();
+	atomic_set(&epoch_cpu[mach_cpu()].idle, 0u);
 	return interrupt(regs->vector, NULL);
 }

@@ -58,3 +58,4 @@ _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2
 #endif
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))

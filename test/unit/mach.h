@@ -18,6 +18,7 @@ struct machine {
 	void (*on_load)(unsigned cpu);
 	void (*on_check)(void);
 	void (*on_pause)(void);
+	uint64_t counts[FH_NCOUNTS];
 };
 extern struct machine machine;
 
@@ -25,6 +26,7 @@ static inline void *frame_address(pfn_t f) { return machine.frames + f.n * PAGE;
 void frame_zero(pfn_t f);
 void frame_poison(pfn_t f);
 static inline unsigned mach_cpu(void) { return machine.cpu; }
+static inline void mach_count(unsigned event) { machine.counts[event]++; }
 void mach_load_root(pfn_t root);
 void mach_invlpg(va_t va);
 void mach_pause(void);

@@ -5,6 +5,7 @@
 #pragma once
 #include "../types.h"
 #include "../layout.h"
+#include "asm.h"
 
 #define FRAME_TABLE ((struct fh_frame *)TABLE_BASE)
 
@@ -135,6 +136,9 @@ _Noreturn static inline void mach_stop(void)
 		__asm__ volatile("movq %%gs:%c1, %0" : "=r"(percpu_v) : "i"(offset));                                  \
 		percpu_v;                                                                                              \
 	})
+
+/* One more of an event (enum fh_count), in this CPU's CPU frame. */
+static inline void mach_count(unsigned event) { ((struct fh_cpu *)percpu_load(CPU_FRAME))->count[event]++; }
 
 /* This CPU's index: struct cpu begins with it (cpu.h). */
 static inline uint32_t mach_cpu(void)
