@@ -49,11 +49,8 @@ void load_root(pfn_t r)
 	mach_count(FH_COUNT_ROOT_LOADS);
 	mach_load_root(r);
 	publish(e);               /* the epoch after it */
-	if (!same(r, old)) {
-		stamp_now(old);
-		if (!same(old, kernel_root))
-			ref_put(old);
-	}
+	if (!same(r, old) && !same(old, kernel_root))
+		ref_drop(old);
 }
 
 void flush_local(void) { load_root(self()->root); }

@@ -160,10 +160,13 @@ void dump_state(void)
 	uint64_t count[FH_NTYPES] = {0};
 	unsigned lines = 0;
 	log_line("---- state: clock %lu ----", clock_now());
-	for (unsigned c = 0; c < ncpus; c++)
-		log_line("cpu %u: epoch %lu root %lx thread %lx slices begun %lu idle %lu", c, tlb_clock->cpu[c].epoch,
-		         epoch_cpu[c].root.n, fh_name_pfn(cpu_at(c)->frame->thread), cpu_at(c)->frame->ticks,
-		         cpu_at(c)->frame->idle);
+	for (unsigned c = 0; c < ncpus; c++) {
+		const struct fh_cpu *cpu = cpu_at(c)->frame;
+		uint64_t epoch = tlb_clock->cpu[c].epoch;
+		log_line(epoch == FH_EPOCH_INF ? "cpu %u: idle; slices begun %lu, idle %lu times"
+		                               : "cpu %u: slices begun %lu, idle %lu times, thread %lx, root %lx, epoch %lu",
+		         c, cpu->ticks, cpu->idle, fh_name_pfn(cpu->thread), epoch_cpu[c].root.n, epoch);
+	}
 	for (uint64_t n = 0; n < nframes; n++) {
 		uint64_t state = state_of(pfn(n));
 		unsigned type = fh_type(state);

@@ -68,12 +68,13 @@ void leave(unsigned state)
 	struct cpu *cpu = this_cpu();
 	struct fh_thread *t = cpu->thread;
 	unsigned home = t->home;
+	bool later = state == FH_READY || (state == FH_SLEEPING && t->deadline != ~0ul);
 	fx_save(t->fx);
 	cpu->thread = NULL;
 	cpu->frame->thread = 0;
 	atomic_set(&t->state, (uint32_t)state); /* from here on any CPU may run it */
 	ref_put(cpu->thread_pfn); /* LOCKed: the state is visible before thread_switch looks at the bells again */
-	if (home != cpu->id) /* it ran here by somebody's gift: its own CPU goes on with it, or watches its deadline */
+	if (later && home != cpu->id) /* it ran here by somebody's gift: its own CPU goes on with it, or watches its deadline */
 		wake(home);
 }
 
