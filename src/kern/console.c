@@ -19,20 +19,21 @@
 #define CTRL_P 16
 
 struct ring { uint32_t head, tail; char bytes[4096]; };
-static struct ring out, in;
-static uint32_t console_lock;
-static uint64_t listener, listener_bits;
-static uint16_t shadow[ROWS][COLUMNS];
-static unsigned row, column, top; /* top: shadow row shown first */
-static bool screen_stale;         /* the shadow has changed since it was drawn */
+static struct LOCK_TYPE { uint32_t held; } console_lock;
+static struct ring out GUARDED_BY(console_lock), in GUARDED_BY(console_lock);
+static uint64_t listener GUARDED_BY(console_lock), listener_bits GUARDED_BY(console_lock);
+static uint16_t shadow[ROWS][COLUMNS] GUARDED_BY(console_lock);
+static unsigned row GUARDED_BY(console_lock), column GUARDED_BY(console_lock);
+static unsigned top GUARDED_BY(console_lock);      /* shadow row shown first */
+static bool screen_stale GUARDED_BY(console_lock); /* the shadow has changed since it was drawn */
 static uint64_t *screen = (uint64_t *)(DIRECT_BASE + 0xb8000);
 
-static void lock(void)
+static void TAKES(console_lock) UNCHECKED lock(void)
 {
-	while (atomic_swap(&console_lock, 1))
+	while (atomic_swap(&console_lock.held, 1))
 		mach_pause();
 }
-static void unlock(void) { atomic_set(&console_lock, 0u); }
+static void GIVES(console_lock) UNCHECKED unlock(void) { atomic_set(&console_lock.held, 0u); }
 
 static bool ring_put(struct ring *r, char c)
 {
@@ -44,13 +45,13 @@ static bool ring_put(struct ring *r, char c)
 
 /* ---- Screen ---- */
 
-static void clear_row(unsigned r)
+static void NEEDS(console_lock) clear_row(unsigned r)
 {
 	for (unsigned i = 0; i < COLUMNS; i++)
 		shadow[r][i] = 0x0720;
 }
 
-static void screen_put(char c)
+static void NEEDS(console_lock) screen_put(char c)
 {
 	if (c == '\r')
 		column = 0;
@@ -67,7 +68,7 @@ static void screen_put(char c)
 		clear_row(top), top = (top + 1) % ROWS;
 }
 
-static void screen_draw(void)
+static void NEEDS(console_lock) screen_draw(void)
 {
 	screen_stale = false;
 	uint64_t *to = screen;
@@ -89,7 +90,7 @@ static void uart_send_waiting(char c)
 }
 
 /* Move up to a FIFO of bytes from the ring, if the UART is ready; keep its interrupt on while more wait. */
-static void uart_drain(void)
+static void NEEDS(console_lock) uart_drain(void)
 {
 	if (out.head != out.tail && (inb(LSR) & LSR_THRE))
 		for (unsigned i = 0; i < UART_FIFO && out.head != out.tail; i++)
@@ -99,11 +100,13 @@ static void uart_drain(void)
 
 void console_init(void)
 {
+	lock();
 	static const uint8_t setup[][2] = {{1, 0}, {3, 0x80}, {0, 1}, {1, 0}, {3, 3}, {2, 0xc7}, {4, 0x0b}};
 	for (unsigned i = 0; i < sizeof setup / sizeof setup[0]; i++)
 		outb(COM1 + setup[i][0], setup[i][1]); /* 115200 8N1, FIFO, OUT2 */
 	for (unsigned r = 0; r < ROWS; r++)
 		clear_row(r);
+	unlock();
 }
 
 void console_map_screen(void)
@@ -116,7 +119,7 @@ void console_map_screen(void)
 
 /* ---- Kernel messages ---- */
 
-static void log_char(char c)
+static void NEEDS(console_lock) log_char(char c)
 {
 	if (c == '\n')
 		log_char('\r');
@@ -126,7 +129,7 @@ static void log_char(char c)
 	screen_put(c);
 }
 
-static void log_number(uint64_t v, unsigned base, unsigned width, bool negative)
+static void NEEDS(console_lock) log_number(uint64_t v, unsigned base, unsigned width, bool negative)
 {
 	char digits[24];
 	unsigned n = 0;
@@ -141,7 +144,7 @@ static void log_number(uint64_t v, unsigned base, unsigned width, bool negative)
 		log_char(digits[--n]);
 }
 
-static void log_format(const char *f, __builtin_va_list ap)
+static void NEEDS(console_lock) log_format(const char *f, __builtin_va_list ap)
 {
 	for (; *f; f++) {
 		if (*f != '%') {
@@ -210,10 +213,9 @@ uint64_t console_put(const char *bytes, uint64_t n)
 
 void console_refresh(void)
 {
-	if (!screen_stale)
-		return;
 	lock();
-	screen_draw();
+	if (screen_stale)
+		screen_draw();
 	unlock();
 }
 
@@ -256,7 +258,7 @@ static char key_char(uint8_t code)
 	return control && c >= '@' ? c & 31 : c;
 }
 
-static void input(char c)
+static void NEEDS(console_lock) input(char c)
 {
 	if (c == CTRL_P) {
 		unlock();
@@ -267,7 +269,7 @@ static void input(char c)
 }
 
 /* Keys with an 0xe0 prefix, as the sequences that terminals send (ECMA-48). */
-static void key(uint8_t code)
+static void NEEDS(console_lock) key(uint8_t code)
 {
 	static const struct { uint8_t code; char sequence[5]; } keys[] = {
 		{0x48, "\033[A"}, {0x50, "\033[B"}, {0x4d, "\033[C"}, {0x4b, "\033[D"},
@@ -311,11 +313,13 @@ void machine_exit(unsigned value)
 	mach_stop();
 }
 
-void console_dying(void) { unlock(); }
+/* Nobody else runs: the lock need not be taken, and machine_exit can take it. */
+static void NOW_HAS(console_lock) UNCHECKED alone(void) { last_words(); }
+void UNCHECKED console_dying(void) { unlock(); }
 
 static void log_dying(const char *head, const char *format, __builtin_va_list ap)
 {
-	last_words();
+	alone();
 	while (*head)
 		log_char(*head++);
 	log_format(format, ap);

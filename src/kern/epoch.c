@@ -108,8 +108,16 @@ long flush_allowed(void)
 	return REFUSE(EAGAIN, "this slice's forced TLB flushes are spent; the next tick refills them");
 }
 
+#ifdef DEBUG
+bool flush_broken;
+#endif
+
 long await_quiet(uint64_t stamp)
 {
+#ifdef DEBUG
+	if (flush_broken)
+		return 0;
+#endif
 	if (quiet(stamp))
 		return 0;
 	if (self()->budget == 0)

@@ -140,6 +140,7 @@ bool boot_option(const char *word)
 
 static void crash_on_request(void)
 {
+	flush_broken = boot_option("broken=flush");
 	if (boot_option("crash=assert"))
 		panic("asked for: crash=assert");
 	if (boot_option("crash=null"))

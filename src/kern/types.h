@@ -22,6 +22,29 @@ static inline pa_t pa(uint64_t a) { return (pa_t){a}; }
 static inline pa_t pa_of(pfn_t f) { return (pa_t){f.n * PAGE}; }
 static inline pfn_t entry_pfn(pte_t e) { return (pfn_t){fh_pte_pfn(e)}; }
 
+/* What clang -Wthread-safety checks: which lock guards what, and what each function takes, gives back, needs, excludes. */
+#ifdef __clang__
+#define LOCK_TYPE __attribute__((capability("lock")))
+#define GUARDED_BY(lock) __attribute__((guarded_by(lock)))
+#define TAKES(lock) __attribute__((acquire_capability(lock)))
+#define MAY_TAKE(lock) __attribute__((try_acquire_capability(true, lock)))
+#define GIVES(lock) __attribute__((release_capability(lock)))
+#define NEEDS(lock) __attribute__((requires_capability(lock)))
+#define WITHOUT(lock) __attribute__((locks_excluded(lock)))
+#define NOW_HAS(lock) __attribute__((assert_capability(lock)))
+#define UNCHECKED __attribute__((no_thread_safety_analysis))
+#else
+#define LOCK_TYPE
+#define GUARDED_BY(lock)
+#define TAKES(lock)
+#define MAY_TAKE(lock)
+#define GIVES(lock)
+#define NEEDS(lock)
+#define WITHOUT(lock)
+#define NOW_HAS(lock)
+#define UNCHECKED
+#endif
+
 /* One LOCKed instruction, or one plain load or store, each; sequentially consistent unless said otherwise. */
 #define atomic_get(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define atomic_set(p, v) __atomic_store_n(p, v, __ATOMIC_RELEASE)
