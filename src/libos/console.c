@@ -46,16 +46,6 @@ int vprintf(const char *format, va_list args)
 	return n;
 }
 
-int printf(const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	int n = vprintf(format, args);
-	va_end(args);
-	return n;
-}
-
 int puts(const char *s)
 {
 	kputs(s);

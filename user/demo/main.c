@@ -17,6 +17,7 @@ static const struct {
     {"fault", demo_fault, "a fault is a function call in user mode"},
     {"dirty", demo_dirty, "dirty pages, read without a system call"},
     {"policy", demo_policy, "which frame? one function pointer, yours or the kit's"},
+    {"cpus", demo_cpus, "what CPUs that map and unmap cost each other"},
 };
 #define DEMOS (sizeof(demos) / sizeof(demos[0]))
 
