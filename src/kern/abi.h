@@ -269,16 +269,30 @@ struct fh_thread {
 };
 
 #define FH_BELLS_USER ((1ul << 56) - 1) /* bits that thread_switch may ring */
+#define FH_BELL_REVOKE (1ul << 61)      /* an ancestor wants frames back (struct fh_env): for the env's listener */
 #define FH_BELL_SLICE (1ul << 62)       /* a slice begins; rung only where unmasked and at depth 0 */
 
 #define FH_ENV_DEPTH 16u   /* longest line from an env to root */
 #define FH_ENV_CALLERS 16u /* entries of a doorbell list */
-/* An ENV frame; the env itself, its owner and ancestors may map it read-only. */
+#define FH_REPOSSESSIONS 256u
+/*
+ * An ENV frame; the env itself, its owner and ancestors may map it read-only.
+ *
+ * A request for frames is advice: the env gives back what it can best spare before the deadline, and after it an
+ * ancestor takes what it likes. Each frame that an ancestor frees, or grants to somebody, is entered in the env's
+ * repossession vector: number s (from 0) in repossession[s % 256] as pfn | s << 32. A reader goes from the number it saw
+ * last to `repossessed`; an entry with another number in its upper half is lost (256 newer ones came) or not there yet.
+ */
 struct fh_env {
 	uint64_t account; /* owned 0-30 | quota 31-61 | dead 62 | frozen 63 */
 	uint64_t serial;
 	uint64_t depth;   /* root: 0 */
 	uint64_t callers[FH_ENV_CALLERS]; /* names of envs that may ring this one's threads */
+	uint64_t listener;                /* name of the thread rung with FH_BELL_REVOKE; 0: nobody */
+	uint64_t revoke_frames, revoke_deadline; /* the last request: how many frames, by which TSC */
+	uint64_t revoke_seq;              /* requests so far, counted after the two are written */
+	uint64_t repossessed;             /* frames ever entered below */
+	uint64_t repossession[FH_REPOSSESSIONS];
 };
 #define FH_ACCOUNT_MAX ((1ul << 31) - 1)
 #define FH_ACCOUNT_DEAD (1ul << 62)
@@ -455,6 +469,48 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   EAGAIN     not quiet yet, and the slice's forced flushes are spent
  */
 /*
+ * frame_grant(pfn, env) -> 0
+ *
+ * Grant a frame of the caller or a descendant to the env named, its tenant: a DATA, DEVICE or CPU frame to be taken
+ * (frame_take), a PT1 or PT2 as a window to be linked into the tenant's own tree (pt_set). Until then nothing changes for
+ * the owner, who goes on to say what stands in a window. A frame has one tenant; a table is granted when no CPU has
+ * translations left from where it was linked before. env 0 withdraws what was granted, or nothing: it takes a window out
+ * of the foreign table that links it (but not out of a table of the owner's ancestor), and returns when no CPU can reach
+ * it by a link that is gone. When withdrawing returns EAGAIN the tenant has lost the frame; call again to wait. Freeing or
+ * retyping a frame ends its grant.
+ *
+ *   EINVAL     no such frame, or its owner is the env named
+ *   ESRCH      no such env
+ *   EPERM      the frame isn't the caller's or a descendant's; a name without serial and no authority
+ *   EBUSY      it is granted already; none of these types; another CPU is changing it
+ *   ECANCELED  env is dead
+ *   EAGAIN     the table isn't quiet yet and the slice's forced flushes are spent; or it is linked again and again
+ */
+/*
+ * frame_take(pfn, n) -> frames taken
+ *
+ * The caller becomes the owner of the frames pfn, pfn+1, ... that are granted to it, against its quota: DATA or DEVICE
+ * frames that nothing refers to, with their contents, or CPU frames. At most 64 are taken in a call; the run ends at the
+ * first of another type than the first one's, or that can't be taken, or past the quota: call again for the rest.
+ *
+ *   EINVAL     n is 0, or the run leaves the table
+ *   EPERM      the first frame isn't DATA, DEVICE or CPU, or isn't granted to the caller
+ *   EBUSY      it is still mapped or pinned, or another CPU is changing it
+ *   EDQUOT     the caller's quota is used up
+ *   ECANCELED  the caller is frozen or dead
+ *   EAGAIN     the frames aren't quiet and the slice's forced flushes are spent
+ */
+/*
+ * frame_sync(pfn, n) -> frames synced
+ *
+ * Returns when no CPU can use a translation to the frames (at most 64) by an entry that had gone, or had had more rights,
+ * before the call: after taking one page out of a window, say, or a right, that its tenant must not have any more. For a
+ * table: by a link that had gone.
+ *
+ *   EINVAL  n is 0, or the run leaves the table
+ *   EAGAIN  the slice's forced flushes are spent
+ */
+/*
  * pt_set(what, entry, va) -> status
  *
  * One page-table operation (struct fh_op) of count 1 in registers; rdx: the old entry. Returns FH_OP_DONE or FH_OP_KEPT.
@@ -466,7 +522,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   caller has authority over both;
  * - 2 MiB leaves stand in a PT2, over 512 aligned DATA frames of one owner (or TABLE frames, read-only, NX), only in an
  *   empty slot, NX unless info.features has FH_HAS_LARGE_X;
- * - a link names a table one level down: of the same owner any number of times; of another owner once;
+ * - a link names a table one level down: of the same owner any number of times; of another owner once, by a caller with
+ *   authority over both, or by the table's tenant in a table of its own;
  * - a PT4 may name itself, read-only and NX; slot 511 is the kernel's;
  * - a non-present word is the libOS's own, but must not name a frame (L1TF): its address bits are 0 or beyond the table;
  *   with PS set in a PT2 or PT3 it names a whole large page.
@@ -475,7 +532,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * slots.
  *
  *   EINVAL     malformed operation, entry or va; slot 511; a leaf where a link is asked for, or the reverse
- *   EPERM      no authority over the table, the frame, or the table linked; frame and table of unrelated envs
+ *   EPERM      no authority over the table or the frame, nor (or not any more) a grant of the table linked; frame and table
+ *              of unrelated envs
  *   EACCES     more rights than the frame may have (writable table, executable large page, writable self-map)
  *   EBUSY      frame or table is changing on another CPU, isn't FREE (CLAIM, LINK_NEW), isn't a table of that level
  *   EEXIST     the slot already holds a present entry (CLAIM, LINK_NEW, 2 MiB)
@@ -514,13 +572,19 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * ancestors; giving back is for env itself too. FH_ENV_FREEZE: nothing of env is dispatched or allocated any more;
  * FH_ENV_THAW (ancestors only) undoes it. FH_ENV_CALLER: entry arg (0-15) of env's doorbell list becomes the env named
  * arg2 (0: nobody): its threads may ring env's. FH_ENV_CONSOLE (root only): env may read the console.
+ * FH_ENV_REVOKE (ancestors only): ask env for arg frames by TSC arg2, in its ENV frame, and ring its listener with
+ * FH_BELL_REVOKE, which comes as a doorbell upcall as soon as that is unmasked; the kernel does no more. FH_ENV_LISTENER: the
+ * thread named arg (0: nobody), the caller's or a descendant's, becomes env's listener.
  * FH_ENV_AUDIT (debug kernels): recompute every invariant of the ownership table; returns how many are broken.
  *
  *   EINVAL     unknown op, index or amount out of range, a doorbell name without serial
- *   ESRCH      no such env
- *   EPERM      no authority over env; root's own quota or freezing
+ *   ESRCH      no such env, no such listener
+ *   EPERM      no authority over env or the listener; root's own quota or freezing; revoking from oneself
+ *   EBUSY      env is dying
+ *   ENOSPC     the listener is referenced too often
  *   EDQUOT     that much quota isn't free to move
  *   ECANCELED  env is dead
+ *   EAGAIN     another CPU audits just now
  */
 /*
  * thread_write(t, off) -> 0
@@ -588,15 +652,18 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
 	X(2, frame_alloc, 4, "pfn, n, env, flags")                                                                     \
 	X(3, frame_free, 2, "pfn, n")                                                                                  \
 	X(4, frame_retype, 2, "pfn, type")                                                                             \
-	X(5, pt_set, 3, "what, entry, va")                                                                             \
-	X(6, pt_update, 2, "off, n")                                                                                   \
-	X(7, tlb_flush, 4, "root, mode, va, n")                                                                        \
-	X(8, env_ctl, 4, "env, op, arg, arg2")                                                                         \
-	X(9, thread_write, 2, "t, off")                                                                                \
-	X(10, cpu_slice, 3, "cpu, slot, t")                                                                            \
-	X(11, console_write, 2, "off, n")                                                                              \
-	X(12, console_read, 3, "off, n, bits")                                                                         \
-	X(13, machine_halt, 1, "code")
+	X(5, frame_grant, 2, "pfn, env")                                                                               \
+	X(6, frame_take, 2, "pfn, n")                                                                                  \
+	X(7, frame_sync, 2, "pfn, n")                                                                                  \
+	X(8, pt_set, 3, "what, entry, va")                                                                             \
+	X(9, pt_update, 2, "off, n")                                                                                   \
+	X(10, tlb_flush, 4, "root, mode, va, n")                                                                       \
+	X(11, env_ctl, 4, "env, op, arg, arg2")                                                                        \
+	X(12, thread_write, 2, "t, off")                                                                               \
+	X(13, cpu_slice, 3, "cpu, slot, t")                                                                            \
+	X(14, console_write, 2, "off, n")                                                                              \
+	X(15, console_read, 3, "off, n, bits")                                                                         \
+	X(16, machine_halt, 1, "code")
 
 #define FH_X(number, name, nargs, args) FH_SYS_##name = number,
 enum fh_syscall { FH_SYSCALLS(FH_X) FH_NSYSCALLS };
@@ -616,7 +683,9 @@ enum fh_syscall { FH_SYSCALLS(FH_X) FH_NSYSCALLS };
 #define FH_ENV_THAW 2ul
 #define FH_ENV_CALLER 3ul  /* arg: index, arg2: name of an env (0: nobody): who may ring env's threads */
 #define FH_ENV_CONSOLE 4ul /* root only: env may read the console from now on, beside root */
-#define FH_ENV_AUDIT 5ul   /* debug builds: recompute every invariant; returns how many are broken */
+#define FH_ENV_REVOKE 5ul  /* arg: frames, arg2: TSC deadline: asked back by an ancestor */
+#define FH_ENV_LISTENER 6ul /* arg: name of a thread (0: nobody) that FH_ENV_REVOKE rings */
+#define FH_ENV_AUDIT 7ul   /* debug builds: recompute every invariant; returns how many are broken */
 
 /* thread_ctl operations */
 #define FH_THREAD_START 0ul  /* STOPPED or FAULTED -> READY */

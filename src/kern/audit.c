@@ -5,6 +5,7 @@
 #ifdef DEBUG
 #include "epoch.h"
 #include "frame.h"
+#include "grant.h"
 #include "pte.h"
 
 struct audit_count *audit_counts;
@@ -30,6 +31,9 @@ static void check_owner(pfn_t f, uint64_t state)
 	pfn_t owner = owner_of(state);
 	check(type < FH_NTYPES && type != FH_BUSY, "1 type", f.n, type, 0);
 	check(!(state & FH_STATE_LOCK), "1 no lock is left held", f.n, state, 0);
+	uint64_t stamp = atomic_get(&record(f)->stamp), tenant = record(f)->tenant;
+	check((stamp >> 48 & 255) == stamp >> 56, "1 no ticket is outstanding", f.n, stamp, 0);
+	check(!tenant || type == FH_FREE || grantable(type), "1 only memory, devices, CPUs and windows are granted", f.n, tenant, 0);
 	if (!has_owner(type)) {
 		check(owner.n == 0 && fh_refs(state) == 0, "1 nobody owns or references it", f.n, state, 0);
 		return;
@@ -37,6 +41,7 @@ static void check_owner(pfn_t f, uint64_t state)
 	check(owner.n < nframes && fh_type(state_of(owner)) == FH_ENV, "1 owner is an ENV", f.n, owner.n, 0);
 	if (owner.n >= nframes || fh_type(state_of(owner)) != FH_ENV)
 		return;
+	check(tenant != env_name(owner), "1 nothing is granted to its owner", f.n, tenant, 0);
 	audit_counts[owner.n].owned++;
 	for (unsigned depth = 0; !same(owner_of(state_of(owner)), owner); depth++) {
 		if (depth > FH_ENV_DEPTH) {
@@ -118,8 +123,6 @@ static void check_table(pfn_t t, uint64_t state)
 	}
 	check(fh_count(atomic_get(&record(t)->link)) == count, "2 a table's count of present entries", t.n,
 	      fh_count(atomic_get(&record(t)->link)), count);
-	uint64_t stamp = atomic_get(&record(t)->stamp);
-	check((stamp >> 48 & 255) == stamp >> 56, "1 no ticket is outstanding", t.n, stamp, 0);
 }
 
 static void count_thread(pfn_t f)
@@ -150,8 +153,7 @@ static void compare(pfn_t f, uint64_t state)
 		      audit_counts[f.n].owned);
 		check(fh_owned(account) <= fh_quota(account), "9 within its quota", f.n, fh_owned(account), fh_quota(account));
 	}
-	check((atomic_get(&record(f)->stamp) & FH_STAMP_MASK) <= clock_now(), "3 no stamp is ahead of the clock", f.n,
-	      atomic_get(&record(f)->stamp), clock_now());
+	check(stamp_of(f) <= clock_now(), "3 no stamp is ahead of the clock", f.n, stamp_of(f), clock_now());
 }
 
 long audit(void)

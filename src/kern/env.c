@@ -5,6 +5,7 @@
 #include "audit.h"
 #include "epoch.h"
 #include "frame.h"
+#include "grant.h"
 #include "smp.h"
 #include "thread.h"
 
@@ -20,6 +21,28 @@ static long set_caller(pfn_t me, pfn_t e, uint64_t index, uint64_t name)
 	long r = name ? env_lookup(me, name, &caller) : 0;
 	if (r == 0)
 		atomic_set(&env_at(e)->callers[index], name);
+	return r;
+}
+
+static long set_listener(pfn_t me, pfn_t e, uint64_t name)
+{
+	pfn_t t, owner;
+	long r = name ? thread_get(me, name, &t, &owner) : 0;
+	if (r == 0 && name) {
+		r = authority(me, owner) ? 0 : REFUSE(EPERM, "a listener is a thread of one's own or of a descendant");
+		name = thread_name(t);
+		ref_put(t);
+	}
+	if (r == 0)
+		atomic_set(&env_at(e)->listener, name);
+	return r;
+}
+
+static long revoke(pfn_t e, uint64_t frames, uint64_t deadline)
+{
+	long r = env_revoke(e, frames, deadline);
+	if (r == 0)
+		ring_name(atomic_get(&env_at(e)->listener), FH_BELL_REVOKE);
 	return r;
 }
 
@@ -54,6 +77,11 @@ long env_ctl(pfn_t me, uint64_t name, uint64_t op, uint64_t arg, uint64_t arg2)
 			return REFUSE(EPERM, "only root says who reads the console");
 		atomic_set(&console_reader, env_name(e));
 		return 0;
+	case FH_ENV_REVOKE:
+		if (!above || same(me, e))
+			return REFUSE(EPERM, "frames are asked back by an ancestor");
+		return revoke(e, arg, arg2);
+	case FH_ENV_LISTENER: return set_listener(me, e, arg);
 #ifdef DEBUG
 	case FH_ENV_AUDIT:
 		if (!smp_stop_others())

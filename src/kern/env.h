@@ -1,5 +1,5 @@
 /*
- * env.h - env_ctl: quota, freezing, who may ring, who reads the console.
+ * env.h - env_ctl: quota, freezing, who may ring, who reads the console, revocation.
  */
 #pragma once
 #include "types.h"

@@ -53,8 +53,7 @@ long env_lookup(pfn_t me, uint64_t name, pfn_t *env)
 
 /* ---- Quota: {owned, quota, dead, frozen} in one word ---- */
 
-/* Reserve up to n frames of e's quota: how many, or -EDQUOT when there aren't `least`, -ECANCELED. */
-static long env_reserve(pfn_t e, uint64_t n, uint64_t least)
+long env_reserve(pfn_t e, uint64_t n, uint64_t least)
 {
 	uint64_t *account = &env_at(e)->account, old = atomic_get(account), take;
 	do {
@@ -110,6 +109,13 @@ long env_move_quota(pfn_t e, int64_t n)
 	return r;
 }
 
+void env_repossess(pfn_t e, pfn_t f)
+{
+	struct fh_env *env = env_at(e); /* it lives: it owns f */
+	uint64_t seq = atomic_plus(&env->repossessed, 1ul);
+	atomic_set(&env->repossession[seq % FH_REPOSSESSIONS], f.n | seq << 32);
+}
+
 /* ---- References ---- */
 
 #define REFS_HEADROOM 1024u /* references that only the kernel takes: loaded roots, running threads */
@@ -143,11 +149,8 @@ void ref_drop(pfn_t f)
 static uint64_t claim_run(pfn_t first, uint64_t n, uint64_t *stamp)
 {
 	uint64_t got = 0;
-	for (; got < n && claim_exact(pfn(first.n + got), FH_FREE); got++) {
-		uint64_t s = atomic_get(&record(pfn(first.n + got))->stamp) & FH_STAMP_MASK;
-		if (s > *stamp)
-			*stamp = s;
-	}
+	for (; got < n && claim_exact(pfn(first.n + got), FH_FREE); got++)
+		*stamp = MAX(*stamp, stamp_of(pfn(first.n + got)));
 	return got;
 }
 
@@ -175,7 +178,7 @@ long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least)
 
 /* ---- System calls ---- */
 
-static long check_run(uint64_t first, uint64_t n)
+long check_run(uint64_t first, uint64_t n)
 {
 	if (n == 0 || first >= nframes || n > nframes - first)
 		return REFUSE(EINVAL, "the run of frames is empty or leaves the table");
@@ -212,7 +215,7 @@ static long free_one(pfn_t me, pfn_t f)
 		return REFUSE(EBUSY, "the frame is still mapped or pinned");
 	if (!claim_exact(f, make_state(FH_DATA, owner, 0)))
 		return REFUSE(EBUSY, "another CPU is changing the frame");
-	frame_release(f, owner);
+	frame_release(me, f, owner);
 	return 0;
 }
 
@@ -252,7 +255,7 @@ static long retype_from_data(pfn_t f, unsigned type, uint64_t state)
 		return REFUSE(ENOSPC, "the line of envs from root would be too long");
 	if (!claim_exact(f, make_state(FH_DATA, owner, 0)))
 		return REFUSE(EBUSY, "the frame is still mapped or pinned, or another CPU is changing it");
-	long r = await_quiet(atomic_get(&record(f)->stamp) & FH_STAMP_MASK);
+	long r = await_quiet(stamp_of(f));
 	uint64_t serial = clock_now(); /* after the wait, which may have advanced it */
 	if (r == 0 && (type == FH_ENV || type == FH_THREAD) && serial > FH_SERIAL_MAX)
 		r = REFUSE(ENOSPC, "the clock has passed the last serial number");
@@ -311,7 +314,7 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		stamp_max(f, thread_at(f)->serial); /* which must not come again in this frame */
 	}
 	if (r == 0)
-		r = await_quiet(atomic_get(&record(f)->stamp) & FH_STAMP_MASK);
+		r = await_quiet(stamp_of(f));
 	if (r < 0) {
 		atomic_set(&record(f)->state, idle);
 		return r;

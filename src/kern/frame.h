@@ -1,10 +1,10 @@
 /*
- * frame.h - the ownership table: records, references, claims, accounts, authority, and the three frame calls.
+ * frame.h - the ownership table: records, references, claims, accounts, authority, and three of the frame calls.
  *
  * Who guards what in a record:
  *   state    (A) any change is one compare-and-swap or add of the whole word
  *   link     (P) count: the table's own lock; index and parent: the parent's lock. Whole-word CAS or add.
- *   tenant   (B) written only while the frame is BUSY
+ *   tenant   (B) written only while the frame is BUSY, or under the record's lock
  *   stamp    (A) bits 0-47 only grow, by CAS; bits 48-63 are the ticket lock, changed bytewise
  */
 #pragma once
@@ -24,6 +24,7 @@ static inline uint64_t make_state(unsigned type, pfn_t owner, uint64_t refs)
 {
 	return type | refs << 8 | owner.n << 32;
 }
+static inline uint64_t stamp_of(pfn_t f) { return atomic_get(&record(f)->stamp) & FH_STAMP_MASK; }
 static inline pfn_t owner_of(uint64_t state) { return pfn(fh_owner(state)); }
 static inline bool is_table(unsigned type) { return type >= FH_PT1 && type <= FH_PT4; }
 static inline unsigned level_of(unsigned type) { return type - FH_PT1 + 1; }
@@ -42,10 +43,15 @@ static inline bool authority(pfn_t me, pfn_t owner) { return same(me, owner) || 
 /* Does `name` name a living env? Serial 0 passes for callers with authority. 0, -ESRCH, -EPERM or -ECANCELED. */
 long env_lookup(pfn_t me, uint64_t name, pfn_t *env);
 
+/* Reserve up to n frames of e's quota: how many, or -EDQUOT when there aren't `least`, -ECANCELED. */
+long env_reserve(pfn_t e, uint64_t n, uint64_t least);
 /* n frames fewer are owned by e. */
 void env_return(pfn_t e, uint64_t n);
 /* Move n frames of quota (negative: back) from e's parent to e. */
 long env_move_quota(pfn_t e, int64_t n);
+
+/* Tell e, whose frame f still is, that an ancestor takes it: the repossession vector. */
+void env_repossess(pfn_t e, pfn_t f);
 
 /* Take one reference if the frame still has this type and owner. 0, -EBUSY or -ENOSPC. */
 long ref_get(pfn_t f, unsigned type, pfn_t owner);
@@ -86,9 +92,11 @@ static inline void commit_free(pfn_t f, uint64_t last_owner)
 	atomic_set(&record(f)->link, 0ul);
 	atomic_set(&record(f)->state, (uint64_t)FH_FREE);
 }
-/* A claimed DATA frame goes back: poisoned in debug builds, FREE, the quota returned. */
-static inline void frame_release(pfn_t f, pfn_t owner)
+/* me gives a claimed DATA frame back: poisoned in debug builds, FREE, the quota returned. */
+static inline void frame_release(pfn_t me, pfn_t f, pfn_t owner)
 {
+	if (!same(me, owner))
+		env_repossess(owner, f);
 	frame_poison(f);
 	commit_free(f, env_name(owner));
 	env_return(owner, 1);
@@ -100,7 +108,7 @@ static inline void scrub(pfn_t f, pfn_t env, bool keep)
 		frame_zero(f);
 }
 
-/* ---- Table locks: a ticket in the stamp word, then the lock bit in the state word ---- */
+/* ---- Record locks: a ticket in the stamp word, then the lock bit in the state word ---- */
 
 static inline uint8_t *ticket_next(pfn_t t) { return (uint8_t *)&record(t)->stamp + 6; }
 static inline uint8_t *ticket_serving(pfn_t t) { return (uint8_t *)&record(t)->stamp + 7; }
@@ -110,8 +118,11 @@ static inline void ticket_pass(pfn_t t)
 	atomic_set(serving, (uint8_t)(*serving + 1));
 }
 
-/* Lock a table if it still has the type and owner that `state` shows. 0 or -EBUSY. */
-static inline long table_lock(pfn_t t, uint64_t state)
+/*
+ * Lock a record if it still has the type and owner that `state` shows: 0 or -EBUSY. A table's lock guards its entries;
+ * of any frame it guards the tenant. A locked frame can't be claimed; references come and go.
+ */
+static inline long record_lock(pfn_t t, uint64_t state)
 {
 	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1);
 	mach_count(FH_COUNT_LOCKS);
@@ -124,13 +135,13 @@ static inline long table_lock(pfn_t t, uint64_t state)
 		DEBUG_ASSERT(!(old & FH_STATE_LOCK), "the ticket holder finds the lock free");
 		if (fh_type(old) != fh_type(state) || fh_owner(old) != fh_owner(state)) {
 			ticket_pass(t);
-			return REFUSE(EBUSY, "the table is being claimed, or has changed type or owner");
+			return REFUSE(EBUSY, "the frame is being claimed, or has changed type or owner");
 		}
 	}
 	return 0;
 }
 
-static inline void table_unlock(pfn_t t)
+static inline void record_unlock(pfn_t t)
 {
 	DEBUG_ASSERT(state_of(t) & FH_STATE_LOCK, "unlocked by its holder");
 	atomic_minus(&record(t)->state, FH_STATE_LOCK);
@@ -139,6 +150,8 @@ static inline void table_unlock(pfn_t t)
 
 #define ROUND 64u /* frames or slots handled between interrupt checks */
 
+/* Is this a run of frames in the table? 0 or -EINVAL. */
+long check_run(uint64_t first, uint64_t n);
 long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t env, uint64_t flags);
 long frame_free(pfn_t me, uint64_t first, uint64_t n);
 long frame_retype(pfn_t me, uint64_t f, uint64_t type);

@@ -75,7 +75,7 @@ static inline void settle(const struct at *at, const struct done *d)
 {
 	if (d->present)
 		atomic_plus(&record(at->t)->link, (uint64_t)d->present);
-	table_unlock(at->t);
+	record_unlock(at->t);
 	if (d->freed)
 		env_return(at->owner, d->freed);
 }
@@ -178,7 +178,7 @@ static __attribute__((noinline)) void free_other(const struct at *at, pfn_t f, s
 		d->kept = true;
 		return;
 	}
-	frame_release(f, owner);
+	frame_release(at->me, f, owner);
 }
 
 static uint64_t run_unmap(const struct at *at, uint64_t n, pte_t e, struct done *d)
@@ -211,7 +211,7 @@ static uint64_t run_unmap(const struct at *at, uint64_t n, pte_t e, struct done 
 /* Lock, run, settle. Slots done; 0 only with d->error. */
 static inline __attribute__((always_inline)) uint64_t run(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	if ((d->error = table_lock(at->t, at->state)) < 0)
+	if ((d->error = record_lock(at->t, at->state)) < 0)
 		return 0;
 	switch (at->op) {
 	case FH_OP_NARROW:
@@ -248,7 +248,7 @@ static uint64_t empty_slots(const struct at *at, uint64_t n)
 /* Stages 4 and 5: the frames are BUSY, quiet and filled. */
 static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type, struct done *d)
 {
-	long r = table_lock(at->t, at->state);
+	long r = record_lock(at->t, at->state);
 	if (r < 0)
 		return r;
 	if (!authority(at->me, at->owner))
@@ -299,7 +299,7 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, str
 /* UNLINK_FREE, one slot: unlink under the lock, claim the child after it. 1 or -errno. */
 static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 {
-	long r = table_lock(at->t, at->state);
+	long r = record_lock(at->t, at->state);
 	if (r < 0)
 		return r;
 	pte_t old = d->old = atomic_get(pte_at(at->t, at->index));
@@ -318,11 +318,39 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 	bool claimed = authority(at->me, owner) && claim_exact(c, idle);
 	d->kept = !claimed || fh_count(atomic_get(&record(c)->link)) != 0;
 	if (!d->kept) {
+		if (!same(at->me, owner))
+			env_repossess(owner, c);
 		commit_free(c, env_name(owner));
 		env_return(owner, 1);
 	} else if (claimed)
 		atomic_set(&record(c)->state, idle);
 	return 1;
+}
+
+/* The link word is read without a lock: it holds only once the lock of the parent it names does. Linking and unlinking
+ * go under that lock too, so what it then names is there. */
+long pt_unlink_foreign(pfn_t t)
+{
+	for (unsigned tries = 0; tries < 3; tries++) {
+		uint64_t link = linked_at(t);
+		if (link == 0)
+			return 0;
+		struct at at = {.t = pfn(link >> 32), .op = FH_OP_CLEAR, .index = link >> 16 & 511};
+		at.state = state_of(at.t) & ~FH_STATE_LOCK;
+		at.owner = owner_of(at.state);
+		at.level = level_of(fh_type(at.state));
+		if (!is_table(fh_type(at.state)) || record_lock(at.t, at.state) < 0)
+			continue;
+		struct done d;
+		done_nothing(&d);
+		bool there = linked_at(t) == link;
+		if (there && !authority(at.owner, owner_of(state_of(t))))
+			run_clear(&at, 1, 0, &d);
+		settle(&at, &d);
+		if (there)
+			return 0;
+	}
+	return REFUSE(EAGAIN, "the table is being linked and unlinked all the time");
 }
 
 /* Up to n slots, of a PT2 but one if they may hold large pages: how many were done, or -errno. */
@@ -361,10 +389,10 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 	if ((what & FH_FLUSH_ALL) && (r = flush_allowed()) < 0)
 		return r;
 	if (at.op == FH_OP_PROTECT || at.op == FH_OP_NARROW) {
-		if ((r = table_lock(at.t, at.state)) < 0)
+		if ((r = record_lock(at.t, at.state)) < 0)
 			return r;
 		r = protect(at, pte_at(at.t, at.index), entry, old);
-		table_unlock(at.t);
+		record_unlock(at.t);
 		r = r < 0 ? r : FH_OP_DONE;
 	} else if ((r = check_word(&at, entry)) == 0)
 		r = set_other(at, what, entry, old);

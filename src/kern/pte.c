@@ -101,8 +101,11 @@ static long get_leaf(const struct at *at, pte_t e, enum kind kind)
 	return r;
 }
 
-#define LINK_PARENT(t, i) ((uint64_t)(i) << 16 | (t).n << 32)
-#define LINK_PARENT_MASK (511ul << 16 | FH_PFN_MASK << 32)
+/* Is table c granted to the caller, whose own table it is about? */
+static bool tenancy(const struct at *at, pfn_t c)
+{
+	return same(at->me, at->owner) && atomic_get(&record(c)->tenant) == env_name(at->me);
+}
 
 static long get_child(const struct at *at, pte_t e, unsigned index)
 {
@@ -111,10 +114,11 @@ static long get_child(const struct at *at, pte_t e, unsigned index)
 	pfn_t owner = owner_of(state);
 	if (fh_type(state) != at->level + FH_PT1 - 2)
 		return REFUSE(EBUSY, "a link names a table one level down");
-	if (!same(owner, at->owner) && !authority(at->me, owner))
-		return REFUSE(EPERM, "no authority over the table to be linked");
+	bool own = same(owner, at->owner), over = own || authority(at->me, owner);
+	if (!over && !tenancy(at, c))
+		return REFUSE(EPERM, "no authority over the table to be linked, nor is it granted to the caller");
 	long r = ref_get(c, fh_type(state), owner);
-	if (r < 0 || same(owner, at->owner))
+	if (r < 0 || own)
 		return r;
 	uint64_t *link = &record(c)->link, old = atomic_get(link);
 	do {
@@ -123,7 +127,12 @@ static long get_child(const struct at *at, pte_t e, unsigned index)
 			return REFUSE(EBUSY, "the table is linked by a foreign owner already");
 		}
 	} while (!atomic_cas(link, &old, old | LINK_PARENT(at->t, index)));
-	return 0;
+	/* Whoever withdraws takes the tenant away and then reads the link; here it is the other way round. */
+	if (over || tenancy(at, c))
+		return 0;
+	atomic_minus(link, LINK_PARENT(at->t, index));
+	ref_put(c);
+	return REFUSE(EPERM, "no authority over the table to be linked, nor is it granted to the caller");
 }
 
 long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index)
@@ -149,7 +158,7 @@ void drop_child(const struct at *at, pfn_t c, unsigned index)
 {
 	uint64_t here = LINK_PARENT(at->t, index);
 	stamp_now(c);
-	if ((atomic_get(&record(c)->link) & LINK_PARENT_MASK) == here)
+	if (linked_at(c) == here)
 		atomic_minus(&record(c)->link, here);
 	ref_put(c);
 }
@@ -172,7 +181,8 @@ long may_widen(const struct at *at, pte_t old, pte_t new)
 	if (k == SELF)
 		return REFUSE(EACCES, "the recursive window is read-only and NX");
 	if (k == LINK)
-		return authority(at->me, owner_of(state)) ? 0 : REFUSE(EPERM, "no authority over the linked table");
+		return authority(at->me, owner_of(state)) || tenancy(at, entry_pfn(old))
+		           ? 0 : REFUSE(EPERM, "no authority over the linked table, nor is it granted to the caller");
 	if (k == LARGE && !(new & FH_NX) && (!large_exec || fh_type(state) == FH_TABLE))
 		return REFUSE(EACCES, "this large page is not for execution");
 	return leaf_allowed(at, new, entry_pfn(old), state);

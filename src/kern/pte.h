@@ -20,6 +20,11 @@ enum kind { WORD, LEAF, LARGE, LINK, SELF };
 static inline pte_t *pte_at(pfn_t t, unsigned i) { return (pte_t *)frame_address(t) + i; }
 static inline uint64_t span(enum kind k) { return k == LARGE ? FH_LARGE_FRAMES : 1; }
 
+/* Where the only foreign link to table c stands, as its record says it: parent and index; 0: nowhere. */
+#define LINK_PARENT(t, i) ((uint64_t)(i) << 16 | (t).n << 32)
+#define LINK_PARENT_MASK (511ul << 16 | FH_PFN_MASK << 32)
+static inline uint64_t linked_at(pfn_t c) { return atomic_get(&record(c)->link) & LINK_PARENT_MASK; }
+
 /* What an entry found in the table is. */
 static inline enum kind kind_of(const struct at *at, pte_t e)
 {

@@ -7,6 +7,7 @@
 #include "console.h"
 #include "env.h"
 #include "epoch.h"
+#include "grant.h"
 #include "pt.h"
 #include "thread.h"
 
@@ -26,6 +27,9 @@ static void *batch(uint64_t off, uint64_t bytes)
 static long sys_frame_alloc(ARGS) { return frame_alloc(me(), a, b, c, d); }
 static long sys_frame_free(ARGS) { UNUSED; return frame_free(me(), a, b); }
 static long sys_frame_retype(ARGS) { UNUSED; return frame_retype(me(), a, b); }
+static long sys_frame_grant(ARGS) { UNUSED; return frame_grant(me(), a, b); }
+static long sys_frame_take(ARGS) { UNUSED; return frame_take(me(), a, b); }
+static long sys_frame_sync(ARGS) { UNUSED; return frame_sync(a, b); }
 
 static long sys_pt_set(ARGS)
 {

@@ -56,6 +56,11 @@ static inline int64_t sys_frame_retype(uint64_t pfn, uint64_t type)
 	return sys_call3(FH_SYS_frame_retype, pfn, type, 0).rax;
 }
 
+static inline int64_t sys_frame_grant(uint64_t pfn, uint64_t env) { return sys_call3(FH_SYS_frame_grant, pfn, env, 0).rax; }
+/* These two return how many of the n frames (at least 1), or -errno. */
+static inline int64_t sys_frame_take(uint64_t pfn, uint64_t n) { return sys_call3(FH_SYS_frame_take, pfn, n, 0).rax; }
+static inline int64_t sys_frame_sync(uint64_t pfn, uint64_t n) { return sys_call3(FH_SYS_frame_sync, pfn, n, 0).rax; }
+
 /* rax: FH_OP_DONE, FH_OP_KEPT or -errno; rdx: the old entry. */
 static inline struct sys_result sys_pt_set(uint64_t what, uint64_t entry, uint64_t va)
 {

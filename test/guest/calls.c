@@ -52,12 +52,15 @@ static const int listed[FH_NSYSCALLS][12] = {
     [FH_SYS_frame_alloc] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_EDQUOT, FH_ECANCELED, FH_EAGAIN},
     [FH_SYS_frame_free] = {FH_EINVAL, FH_EPERM, FH_EBUSY},
     [FH_SYS_frame_retype] = {FH_EINVAL, FH_EPERM, FH_EBUSY, FH_ENOTEMPTY, FH_ENOSPC, FH_EAGAIN},
+    [FH_SYS_frame_grant] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ECANCELED, FH_EAGAIN},
+    [FH_SYS_frame_take] = {FH_EINVAL, FH_EPERM, FH_EBUSY, FH_EDQUOT, FH_ECANCELED, FH_EAGAIN},
+    [FH_SYS_frame_sync] = {FH_EINVAL, FH_EAGAIN},
     [FH_SYS_pt_set] = {FH_EINVAL, FH_EPERM, FH_EACCES, FH_EBUSY, FH_EEXIST, FH_ENOENT, FH_ENOSPC, FH_EDQUOT,
                        FH_ECANCELED, FH_EAGAIN},
     [FH_SYS_pt_update] = {FH_EINVAL, FH_EPERM, FH_EACCES, FH_EBUSY, FH_EEXIST, FH_ENOENT, FH_ENOSPC, FH_EDQUOT,
                           FH_ECANCELED, FH_EAGAIN},
     [FH_SYS_tlb_flush] = {FH_EINVAL, FH_EPERM, FH_EAGAIN},
-    [FH_SYS_env_ctl] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EDQUOT, FH_ECANCELED},
+    [FH_SYS_env_ctl] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC, FH_EDQUOT, FH_ECANCELED, FH_EAGAIN},
     [FH_SYS_thread_write] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC},
     [FH_SYS_cpu_slice] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC},
     [FH_SYS_console_write] = {FH_EINVAL},
@@ -73,6 +76,7 @@ static const char *const names[] = {
 /* The largest result of a success. */
 static const int64_t largest[FH_NSYSCALLS] = {
     [FH_SYS_thread_switch] = (int64_t)FH_BELLS_USER, [FH_SYS_frame_alloc] = 64,    [FH_SYS_frame_free] = 64,
+    [FH_SYS_frame_take] = 64,                        [FH_SYS_frame_sync] = 64,
     [FH_SYS_pt_set] = FH_OP_KEPT,                    [FH_SYS_console_write] = 256, [FH_SYS_console_read] = 256,
 };
 

@@ -196,12 +196,12 @@ TEST("a reference is taken only of the type and owner asked for")
 TEST("a table's lock is of its type and owner, and its ticket is passed on when refused")
 {
 	pfn_t a = child(root, 20), t = make(a, FH_PT1);
-	refuses(table_lock(t, make_state(FH_PT2, a, 0)), EBUSY, "changed type or owner");
-	refuses(table_lock(t, make_state(FH_PT1, root, 0)), EBUSY, "changed type or owner");
+	refuses(record_lock(t, make_state(FH_PT2, a, 0)), EBUSY, "changed type or owner");
+	refuses(record_lock(t, make_state(FH_PT1, root, 0)), EBUSY, "changed type or owner");
 	for (unsigned i = 0; i < 600; i++) { /* tickets are bytes: they wrap */
-		assert_int_equal(table_lock(t, state_of(t)), 0);
+		assert_int_equal(record_lock(t, state_of(t)), 0);
 		assert_true(state_of(t) & FH_STATE_LOCK);
-		table_unlock(t);
+		record_unlock(t);
 	}
 	does(0);
 	assert_int_equal(stamp_of(t), 0);
@@ -211,13 +211,13 @@ static pfn_t waited_for;
 static void pass(void)
 {
 	if (machine.pauses == 5)
-		table_unlock(waited_for);
+		record_unlock(waited_for);
 }
 
 TEST("who finds a table locked waits for its turn")
 {
 	waited_for = make(root, FH_PT1);
-	assert_int_equal(table_lock(waited_for, state_of(waited_for)), 0);
+	assert_int_equal(record_lock(waited_for, state_of(waited_for)), 0);
 	machine.on_pause = pass;
 	gives(set(root, waited_for, 0, 0), FH_OP_DONE);
 	assert_int_equal(machine.pauses, 5);

@@ -12,6 +12,7 @@
 #include "suite.h"
 #include "epoch.h"
 #include "frame.h"
+#include "grant.h"
 #include "pt.h"
 #include "pte.h"
 
@@ -75,7 +76,6 @@ static inline pte_t large(uint64_t first) { return rw(pfn(first)) | FH_PS; }
 
 static inline unsigned type_of(pfn_t f) { return fh_type(state_of(f)); }
 static inline uint64_t refs_of(pfn_t f) { return fh_refs(state_of(f)); }
-static inline uint64_t stamp_of(pfn_t f) { return record(f)->stamp & FH_STAMP_MASK; }
 static inline uint64_t count_of(pfn_t t) { return fh_count(record(t)->link); }
 static inline uint64_t owned(pfn_t e) { return fh_owned(env_at(e)->account); }
 static inline uint64_t quota(pfn_t e) { return fh_quota(env_at(e)->account); }
