@@ -81,7 +81,7 @@ static bool runs_owner(unsigned cpu, pfn_t owner)
 }
 
 /* Ask every CPU that runs a root of `owner` (0: every CPU) to load its root, until their epochs pass s. */
-static void force(uint64_t s, pfn_t owner)
+static void WITHOUT(a_record) force(uint64_t s, pfn_t owner)
 {
 	struct epoch_cpu *me = self();
 	me->budget -= me->budget > 0;

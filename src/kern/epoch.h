@@ -37,13 +37,13 @@ static inline void stamp_now(pfn_t f) { stamp_max(f, clock_now()); }
 bool quiet(uint64_t stamp);
 /* Wait until quiet(stamp), forcing flushes if need be. 0, or -EAGAIN when the slice's flushes are spent. Holds no
  * lock. Everything checked before is stale after unless held BUSY, referenced, or reserved. */
-long await_quiet(uint64_t stamp);
+long await_quiet(uint64_t stamp) WITHOUT(a_record);
 #ifdef DEBUG
 extern bool flush_broken; /* broken=flush on the command line: nobody waits, so that a test can show that it would see it */
 #endif
 /* Every CPU whose loaded root belongs to `owner` loads its root again. Whoever changes entries first asks
  * flush_allowed (0 or -EAGAIN): once they are changed the flush is not refused any more. */
-void flush_owner(pfn_t owner);
+void flush_owner(pfn_t owner) WITHOUT(a_record);
 long flush_allowed(void);
 
 /* Load a root that is referenced by the thread to run, or the kernel's. */

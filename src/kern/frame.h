@@ -18,6 +18,9 @@ extern struct fh_frame *table;
 #endif
 extern uint64_t nframes;
 
+/* The lock of a record. For clang -Wthread-safety all are one, because a CPU holds one at most. Never defined. */
+extern struct LOCK_TYPE record_lock { char none; } a_record;
+
 static inline struct fh_frame *record(pfn_t f) { return &table[f.n]; }
 static inline uint64_t state_of(pfn_t f) { return atomic_get(&record(f)->state); }
 static inline uint64_t make_state(unsigned type, pfn_t owner, uint64_t refs)
@@ -73,7 +76,7 @@ static inline bool claim_exact(pfn_t f, uint64_t state)
 }
 /* Claim FREE frames from `first` upward for e, at most n, as many as its quota has room for, up to the first that is not
  * FREE; fewer than `least` are refused. Returns how many: BUSY now, quiet, and counted as e's. */
-long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least);
+long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least) WITHOUT(a_record);
 /* They are FREE again; the quota is the caller's to return. */
 void unclaim_run(pfn_t first, uint64_t n);
 /* BUSY -> {type, owner, refs}. The frame is filled before. */
@@ -120,9 +123,10 @@ static inline void ticket_pass(pfn_t t)
 
 /*
  * Lock a record if it still has the type and owner that `state` shows: 0 or -EBUSY. A table's lock guards its entries;
- * of any frame it guards the tenant. A locked frame can't be claimed; references come and go.
+ * of any frame it guards the tenant. A locked frame can't be claimed; references come and go. A CPU holds one lock at a
+ * time, and waits for nothing meanwhile.
  */
-static inline long record_lock(pfn_t t, uint64_t state)
+static inline long MAY_TAKE(a_record) UNCHECKED record_lock(pfn_t t, uint64_t state)
 {
 	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1);
 	mach_count(FH_COUNT_LOCKS);
@@ -141,7 +145,7 @@ static inline long record_lock(pfn_t t, uint64_t state)
 	return 0;
 }
 
-static inline void record_unlock(pfn_t t)
+static inline void GIVES(a_record) UNCHECKED record_unlock(pfn_t t)
 {
 	DEBUG_ASSERT(state_of(t) & FH_STATE_LOCK, "unlocked by its holder");
 	atomic_minus(&record(t)->state, FH_STATE_LOCK);

@@ -18,7 +18,8 @@ static long grant(pfn_t me, pfn_t f, uint64_t state, uint64_t name)
 		return r;
 	if (same(to, owner))
 		return REFUSE(EINVAL, "a frame isn't granted to its own owner");
-	if ((r = record_lock(f, state)) < 0)
+	r = record_lock(f, state);
+	if (r != 0)
 		return r;
 	if (record(f)->tenant != 0)
 		r = REFUSE(EBUSY, "the frame is granted already: withdraw it first");
@@ -36,7 +37,7 @@ static long grant(pfn_t me, pfn_t f, uint64_t state, uint64_t name)
 static long withdraw(pfn_t f, uint64_t state)
 {
 	long r = record_lock(f, state);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	atomic_swap(&record(f)->tenant, 0ul); /* before the link is read: get_child goes the other way round */
 	record_unlock(f);
@@ -90,8 +91,10 @@ static long claim_granted(pfn_t f, unsigned type, uint64_t tenant)
 static long take_cpu(pfn_t me, pfn_t f, uint64_t tenant)
 {
 	uint64_t state = state_of(f);
-	long r = granted(f, FH_CPU, tenant) ? record_lock(f, state) : NOT_GRANTED;
-	if (r < 0)
+	if (!granted(f, FH_CPU, tenant))
+		return NOT_GRANTED;
+	long r = record_lock(f, state);
+	if (r != 0)
 		return r;
 	if (record(f)->tenant == tenant) {
 		atomic_set(&record(f)->tenant, 0ul);
@@ -170,7 +173,7 @@ long env_revoke(pfn_t e, uint64_t n, uint64_t deadline)
 {
 	struct fh_env *env = env_at(e);
 	long r = record_lock(e, make_state(FH_ENV, owner_of(state_of(e)), 0)); /* two ancestors may ask at once */
-	if (r < 0)
+	if (r != 0)
 		return r;
 	atomic_set(&env->revoke_frames, n);
 	atomic_set(&env->revoke_deadline, deadline);

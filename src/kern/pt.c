@@ -61,7 +61,7 @@ static inline __attribute__((always_inline)) long decode(pfn_t me, uint64_t w, u
 static inline uint64_t seen_in(pte_t old) { return old & FH_P ? old & (FH_A | FH_D) : 0; }
 
 /* Exchange a slot's entry and keep the count of present ones (the self-map is not counted). */
-static inline pte_t replace(const struct at *at, struct done *d, unsigned index, pte_t e)
+static inline pte_t NEEDS(a_record) replace(const struct at *at, struct done *d, unsigned index, pte_t e)
 {
 	pte_t old = atomic_swap(pte_at(at->t, index), e);
 	enum kind was = kind_of(at, old), is = kind_of(at, e);
@@ -71,7 +71,7 @@ static inline pte_t replace(const struct at *at, struct done *d, unsigned index,
 	return old;
 }
 
-static inline void settle(const struct at *at, const struct done *d)
+static inline void GIVES(a_record) settle(const struct at *at, const struct done *d)
 {
 	if (d->present)
 		atomic_plus(&record(at->t)->link, (uint64_t)d->present);
@@ -82,7 +82,7 @@ static inline void settle(const struct at *at, const struct done *d)
 
 /* ---- Runs: n slots of a locked table, from at->index on. Each returns how many it did; d->error says why no more ---- */
 
-static uint64_t run_set(const struct at *at, uint64_t n, pte_t e, struct done *d)
+static uint64_t NEEDS(a_record) run_set(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
 	uint64_t i = 0, step = (e & FH_P) ? span(kind_of(at, e)) << 12 : 0;
 	for (; i < n; i++, e += step) {
@@ -102,7 +102,7 @@ static uint64_t run_set(const struct at *at, uint64_t n, pte_t e, struct done *d
 	return i;
 }
 
-static uint64_t run_clear(const struct at *at, uint64_t n, pte_t e, struct done *d)
+static uint64_t NEEDS(a_record) run_clear(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
 	for (uint64_t i = 0; i < n; i++)
 		drop_entry(at, replace(at, d, at->index + i, e), at->index + i);
@@ -114,7 +114,7 @@ static __attribute__((noinline)) long widen(struct at at, pte_t old, pte_t new) 
 static __attribute__((noinline)) void stamp_upper(struct at at, pte_t old) { stamp_entry(&at, old); }
 
 /* PROTECT and NARROW of one slot: 0 and the old entry, or -errno. */
-static inline __attribute__((always_inline)) long protect(const struct at at, pte_t *slot, pte_t e, pte_t *was)
+static inline __attribute__((always_inline)) long NEEDS(a_record) protect(const struct at at, pte_t *slot, pte_t e, pte_t *was)
 {
 	pte_t old = atomic_get(slot), new;
 	do {
@@ -138,7 +138,7 @@ static inline __attribute__((always_inline)) long protect(const struct at at, pt
 	return 0;
 }
 
-static uint64_t run_protect(const struct at *at, uint64_t n, pte_t e, struct done *d)
+static uint64_t NEEDS(a_record) run_protect(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
 	pte_t *slot = pte_at(at->t, at->index), old = 0, seen = 0;
 	const struct at here = *at;
@@ -151,7 +151,7 @@ static uint64_t run_protect(const struct at *at, uint64_t n, pte_t e, struct don
 }
 
 /* READ, and HARVEST, which clears A and D. */
-static uint64_t run_look(const struct at *at, uint64_t n, struct done *d)
+static uint64_t NEEDS(a_record) run_look(const struct at *at, uint64_t n, struct done *d)
 {
 	for (uint64_t i = 0; i < n; i++) {
 		pte_t *slot = pte_at(at->t, at->index + i), old = atomic_get(slot);
@@ -181,7 +181,7 @@ static __attribute__((noinline)) void free_other(const struct at *at, pfn_t f, s
 	frame_release(at->me, f, owner);
 }
 
-static uint64_t run_unmap(const struct at *at, uint64_t n, pte_t e, struct done *d)
+static uint64_t NEEDS(a_record) run_unmap(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
 	/* What nearly every record reads: DATA of the caller's own, with this one reference. */
 	uint64_t usual = make_state(FH_DATA, at->owner, 1), name = env_name(at->owner);
@@ -211,8 +211,11 @@ static uint64_t run_unmap(const struct at *at, uint64_t n, pte_t e, struct done 
 /* Lock, run, settle. Slots done; 0 only with d->error. */
 static inline __attribute__((always_inline)) uint64_t run(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	if ((d->error = record_lock(at->t, at->state)) < 0)
+	long r = record_lock(at->t, at->state);
+	if (r != 0) {
+		d->error = r;
 		return 0;
+	}
 	switch (at->op) {
 	case FH_OP_NARROW:
 	case FH_OP_PROTECT: n = run_protect(at, n, e, d); break;
@@ -249,7 +252,7 @@ static uint64_t empty_slots(const struct at *at, uint64_t n)
 static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type, struct done *d)
 {
 	long r = record_lock(at->t, at->state);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	if (!authority(at->me, at->owner))
 		r = REFUSE(EPERM, "authority over the table was lost meanwhile");
@@ -300,7 +303,7 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, str
 static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 {
 	long r = record_lock(at->t, at->state);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	pte_t old = d->old = atomic_get(pte_at(at->t, at->index));
 	enum kind k = kind_of(at, old);
@@ -339,7 +342,7 @@ long pt_unlink_foreign(pfn_t t)
 		at.state = state_of(at.t) & ~FH_STATE_LOCK;
 		at.owner = owner_of(at.state);
 		at.level = level_of(fh_type(at.state));
-		if (!is_table(fh_type(at.state)) || record_lock(at.t, at.state) < 0)
+		if (!is_table(fh_type(at.state)) || record_lock(at.t, at.state) != 0)
 			continue;
 		struct done d;
 		done_nothing(&d);
@@ -389,7 +392,8 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 	if ((what & FH_FLUSH_ALL) && (r = flush_allowed()) < 0)
 		return r;
 	if (at.op == FH_OP_PROTECT || at.op == FH_OP_NARROW) {
-		if ((r = record_lock(at.t, at.state)) < 0)
+		r = record_lock(at.t, at.state);
+		if (r != 0)
 			return r;
 		r = protect(at, pte_at(at.t, at.index), entry, old);
 		record_unlock(at.t);

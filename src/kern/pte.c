@@ -107,7 +107,7 @@ static bool tenancy(const struct at *at, pfn_t c)
 	return same(at->me, at->owner) && atomic_get(&record(c)->tenant) == env_name(at->me);
 }
 
-static long get_child(const struct at *at, pte_t e, unsigned index)
+static long NEEDS(a_record) get_child(const struct at *at, pte_t e, unsigned index)
 {
 	pfn_t c = entry_pfn(e);
 	uint64_t state = state_of(c);

@@ -45,10 +45,10 @@ long leaf_allowed(const struct at *at, pte_t e, pfn_t f, uint64_t state);
 long may_widen(const struct at *at, pte_t old, pte_t new);
 /* Take the references for an entry about to be written to slot `index`; the self-map and words need none. 0, or -errno
  * and none is held. */
-long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index);
+long get_entry(const struct at *at, pte_t e, enum kind kind, unsigned index) NEEDS(a_record);
 /* An entry has left slot `index`: stamp what it named, then let go. */
-void drop_entry(const struct at *at, pte_t old, unsigned index);
+void drop_entry(const struct at *at, pte_t old, unsigned index) NEEDS(a_record);
 /* The same for a link to table c. */
-void drop_child(const struct at *at, pfn_t c, unsigned index);
+void drop_child(const struct at *at, pfn_t c, unsigned index) NEEDS(a_record);
 /* An entry lost rights, or its D bit: stamp what it names. */
 void stamp_entry(const struct at *at, pte_t old);

@@ -22,12 +22,13 @@ static inline pa_t pa(uint64_t a) { return (pa_t){a}; }
 static inline pa_t pa_of(pfn_t f) { return (pa_t){f.n * PAGE}; }
 static inline pfn_t entry_pfn(pte_t e) { return (pfn_t){fh_pte_pfn(e)}; }
 
-/* What clang -Wthread-safety checks: which lock guards what, and what each function takes, gives back, needs, excludes. */
+/* What clang -Wthread-safety checks: which lock guards what, and what each function takes, takes if it
+ * returns 0, gives back, needs, excludes. */
 #ifdef __clang__
 #define LOCK_TYPE __attribute__((capability("lock")))
 #define GUARDED_BY(lock) __attribute__((guarded_by(lock)))
 #define TAKES(lock) __attribute__((acquire_capability(lock)))
-#define MAY_TAKE(lock) __attribute__((try_acquire_capability(true, lock)))
+#define MAY_TAKE(lock) __attribute__((try_acquire_capability(0, lock)))
 #define GIVES(lock) __attribute__((release_capability(lock)))
 #define NEEDS(lock) __attribute__((requires_capability(lock)))
 #define WITHOUT(lock) __attribute__((locks_excluded(lock)))
