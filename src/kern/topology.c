@@ -37,8 +37,8 @@ struct mp_config { /* MP 4.2 */
 struct mp_entry { uint8_t type, apic_id, apic_version, flags; }; /* MP 4.3.1 */
 
 #define RSDP_BYTES 20u /* that its first checksum covers */
-_Static_assert(sizeof(struct rsdp) == 36 && sizeof(struct acpi_table) == 44 && sizeof(struct madt_entry) == 12, "ACPI 5.2");
-_Static_assert(sizeof(struct mp_pointer) == 16 && sizeof(struct mp_config) == 44 && sizeof(struct mp_entry) == 4, "MP 4");
+_Static_assert(sizeof(struct rsdp) == 36 && sizeof(struct acpi_table) == 44, "ACPI 5.2.5.3, 5.2.12");
+_Static_assert(sizeof(struct mp_pointer) == 16 && sizeof(struct mp_config) == 44, "MP 4.1, 4.2");
 
 static bool is_signed(uint64_t pa, const char *sign)
 {
@@ -61,10 +61,11 @@ static bool adds_up(uint64_t pa, uint64_t bytes)
  * base memory, or the BIOS from `bios` on (MP 4; ACPI 5.2.5.1, but for base memory). */
 static uint64_t search(const char *sign, uint64_t bytes, uint64_t bios)
 {
-	uint16_t ebda = 0, base = 0; /* a segment; KiB */
-	boot_read(0x40e, &ebda, sizeof ebda);
-	boot_read(0x413, &base, sizeof base);
-	const struct range area[] = {{ebda * 16ul, ebda * 16ul + KIB}, {base * KIB - KIB, base * KIB}, {bios, LOW_MEMORY}};
+	uint16_t segment = 0, kib = 0; /* of the data area; of base memory */
+	boot_read(0x40e, &segment, sizeof segment);
+	boot_read(0x413, &kib, sizeof kib);
+	uint64_t ebda = segment * 16ul, end = kib * KIB;
+	const struct range area[] = {{ebda, ebda + KIB}, {end - KIB, end}, {bios, LOW_MEMORY}};
 	for (unsigned i = 0; i < sizeof area / sizeof *area; i++)
 		for (uint64_t pa = area[i].start; pa < area[i].end; pa += 16)
 			if (is_signed(pa, sign) && adds_up(pa, bytes))
@@ -100,8 +101,7 @@ static bool read_madt(uint64_t pa, struct topology *out)
 	if (!boot_read(pa, &t, sizeof t) || !adds_up(pa, t.length))
 		return false;
 	start_list(out, "ACPI MADT", t.lapic);
-	for (uint64_t at = sizeof t; at + 2 <= t.length; at += e.length) {
-		boot_read(pa + at, &e, 2);
+	for (uint64_t at = sizeof t; at < t.length && boot_read(pa + at, &e, 2); at += e.length) {
 		if (e.length < 2 || e.length > t.length - at)
 			break;
 		boot_read(pa + at, &e, MIN(e.length, sizeof e));
@@ -157,10 +157,11 @@ static bool read_mp(uint64_t pa, struct topology *out)
 		return false;
 	start_list(out, "MP table", c.lapic);
 	uint64_t at = sizeof c, size;
-	for (unsigned n = 0; n < c.nentries && at + sizeof e <= c.length; n++, at += size) {
-		boot_read(p.config + at, &e, sizeof e);
+	for (unsigned n = 0; n < c.nentries && boot_read(p.config + at, &e, sizeof e); n++, at += size) {
 		size = e.type == 0 ? 20 : 8; /* MP 4.3; type 0 is a processor */
-		if (e.type == 0 && at + size <= c.length && e.flags & 1)
+		if (at + size > c.length)
+			break;
+		if (e.type == 0 && e.flags & 1)
 			add_cpu(out, e.apic_id);
 	}
 	return out->ncpus != 0;

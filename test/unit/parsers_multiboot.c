@@ -1,5 +1,5 @@
 /* parsers_multiboot.c - multiboot_parse on good, truncated and made-up tables. */
-#include "suite.h"
+#include "physical.h"
 #include "layout.h"
 #include "multiboot.h"
 
@@ -9,29 +9,19 @@
 #define RAM 1u
 #define FIRMWARE 2u
 
-/* Physical memory: bytes of tables at TABLES, zeroes elsewhere below 4 GiB. Nothing behind `limit` can be read. */
 #define TABLES 0x9000u
 #define INFO TABLES
 #define MAP (TABLES + 0x1000u)
 #define MODULES (TABLES + 0x7000u)
 #define STRINGS (TABLES + 0x7800u)
-static uint8_t memory[0x8000];
-static uint64_t limit;
+#define SIZE 0x8000u
+static uint8_t *const memory = physical + TABLES;
 static uint32_t map_end, modules;
 static struct boot_info info;
 
-bool boot_read(uint64_t at, void *to, uint64_t n)
-{
-	if (at > limit || n > limit - at)
-		return false;
-	for (uint64_t i = 0; i < n; i++)
-		((uint8_t *)to)[i] = at + i >= TABLES && at + i - TABLES < sizeof memory ? memory[at + i - TABLES] : 0;
-	return true;
-}
-
 static void put(uint32_t at, uint64_t value, unsigned bytes)
 {
-	assert_true(at >= TABLES && at + bytes <= TABLES + sizeof memory);
+	assert_true(at >= TABLES && at + bytes <= TABLES + SIZE);
 	memcpy(memory + at - TABLES, &value, bytes);
 }
 
@@ -55,8 +45,8 @@ static void module(uint32_t start, uint32_t end)
 
 static void empty(void)
 {
-	memset(memory, 0, sizeof memory);
-	limit = 4 * GB;
+	memset(memory, 0, SIZE);
+	physical_end = 4 * GB;
 	map_end = MAP;
 	modules = 0;
 	put(INFO, 1 | 1 << 2 | 1 << 3 | 1 << 6, 4);
@@ -347,7 +337,7 @@ TEST("a command line without an end is cut")
 	empty();
 	region(MB, 99 * MB, RAM);
 	module(2 * MB, 3 * MB);
-	memset(memory + STRINGS - TABLES, 'x', sizeof memory - (STRINGS - TABLES));
+	memset(memory + STRINGS - TABLES, 'x', SIZE - (STRINGS - TABLES));
 	assert_null(parse());
 	assert_int_equal(strlen(info.command), COMMAND_MAX - 1);
 	assert_int_equal(strlen(info.module[0].command), sizeof info.module[0].command - 1);
@@ -363,12 +353,13 @@ TEST("tables cut off at any byte are refused or parsed, never read beyond")
 	region(50 * MB, 1, FIRMWARE);
 	module(2 * MB, 3 * MB);
 	module(3 * MB, 4 * MB);
-	for (limit = 0; limit < TABLES + sizeof memory; limit += limit < INFO || limit > INFO + 64 ? 7 : 1) {
+	for (uint64_t end = 0; end < TABLES + SIZE; end += end < INFO || end > INFO + 64 ? 7 : 1) {
+		physical_end = end;
 		const char *wrong = parse();
 		check_promises();
-		assert_true(wrong || limit >= MODULES);
+		assert_true(wrong || end >= MODULES);
 	}
-	limit = 4 * GB;
+	physical_end = 4 * GB;
 	assert_null(parse());
 }
 

@@ -36,6 +36,12 @@ _Noreturn void panic(const char *format, ...)
 	suite_fail("panic", 0, "%s", text);
 }
 
+uint64_t suite_env(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+	return text ? strtoul(text, NULL, 0) : otherwise;
+}
+
 /* ---- Refusals ---- */
 
 static const char *reached[200], *last = "";

@@ -36,3 +36,4 @@ int suite_main(const char *name, const char *const *sources, const char *const *
 _Noreturn void suite_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
 const char *suite_sentence(void); /* of the last refusal, "" if there was none since suite_forget */
 void suite_forget(void);
+uint64_t suite_env(const char *name, uint64_t otherwise); /* the environment's number: SEED, STEPS */

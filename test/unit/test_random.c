@@ -277,15 +277,9 @@ static void walk_randomly(uint64_t with_seed, uint64_t steps)
 		one_step();
 }
 
-static uint64_t from_env(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-	return text ? strtoul(text, NULL, 0) : otherwise;
-}
-
 TEST("a random walk of five envs on two CPUs keeps every invariant at every step")
 {
-	uint64_t first = from_env("SEED", 0), steps = from_env("STEPS", 2500);
+	uint64_t first = suite_env("SEED", 0), steps = suite_env("STEPS", 2500);
 	for (uint64_t s = first ? first : 1; s <= (first ? first : 12); s++)
 		walk_randomly(s, steps);
 	print_message("# %u steps succeeded, %u were refused\n", succeeded, refused);
@@ -299,7 +293,7 @@ TEST("a random walk from a seed that nobody has tried keeps every invariant too"
 	assert_int_equal(fread(&fresh, sizeof fresh, 1, f), 1);
 	fclose(f);
 	print_message("# SEED=%u\n", fresh);
-	walk_randomly(from_env("SEED", fresh), from_env("STEPS", 2500));
+	walk_randomly(suite_env("SEED", fresh), suite_env("STEPS", 2500));
 }
 
 int main(void) { return suite_main("random", NULL, NULL); }
