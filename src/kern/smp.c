@@ -94,7 +94,7 @@ void smp_start(const struct topology *t)
 	mach_load_root(kernel_root);
 	log_line("%u of %u CPUs run (%s)", ncpus, t->ncpus + t->beyond, t->source);
 	if (t->beyond)
-		log_line("%u CPUs need x2APIC or are beyond the %u that can be used", t->beyond, FH_MAX_CPUS);
+		log_line("%u CPUs with APIC IDs above 254 need x2APIC: left out", t->beyond);
 }
 
 void smp_release(void)
