@@ -118,7 +118,7 @@ static void check_quota(struct raw *c)
 	is((int64_t)fh_quota(account(c->env)), (int64_t)fh_quota(its) - 5, "which it then hasn't any more");
 	is((int64_t)(fh_quota(account(env_self())) + fh_quota(account(c->env))), (int64_t)both, "and its parent has");
 	sys_env_ctl(c->env_name, FH_ENV_QUOTA, 5, 0);
-	returns(sys_env_ctl(c->env_name, 6, 0, 0), -FH_EINVAL, "there is no seventh operation");
+	returns(sys_env_ctl(c->env_name, FH_ENV_AUDIT + 1, 0, 0), -FH_EINVAL, "there is no operation behind the last");
 	returns(sys_env_ctl(c->env_name, FH_ENV_CONSOLE, 0, 0), -FH_EPERM, "the console is root's to give");
 	returns(sys_env_ctl(c->name, FH_ENV_FREEZE, 0, 0), -FH_ESRCH, "a thread is no env (HOSTILE 22)");
 }
