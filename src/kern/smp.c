@@ -13,7 +13,10 @@
 #define START_MS 5000u /* a CPU that hasn't answered by then is left out */
 
 extern const char ap_code[], ap_code_end[];
-extern char boot_gdt[], boot_pdpt_low[], boot_pml4[]; /* physical addresses */
+extern char boot_gdt[], boot_pdpt_low[]; /* physical addresses */
+
+/* 0x5000 where the start-up code finds it with paging off, too. Kept for good: one that wakes late must get to the mailbox. */
+static uint64_t start_up_root[512] __attribute__((aligned(PAGE)));
 
 static uint32_t started;
 static uint64_t started_tsc;
@@ -26,14 +29,15 @@ static void wait_us(uint64_t us)
 		mach_pause();
 }
 
-/* First C code of another CPU, on its own stack, with the start-up page tables. */
+/* First C code of another CPU, on its own stack. */
 static _Noreturn void ap_main(unsigned id)
 {
+	mach_load_root(kernel_root);
 	trap_load();
 	cpu_init(id);
 	started_tsc = rdtsc();
 	atomic_set(&started, id);
-	wait_idle(); /* until smp_release; each entry into idle loads the kernel's root, without the low mappings by then */
+	wait_idle(); /* until smp_release */
 }
 
 static void write_mailbox(void)
@@ -45,14 +49,18 @@ static void write_mailbox(void)
 	gdtr[0] = 3 * 8 - 1;
 	gdtr[1] = (uint64_t)boot_gdt & 0xffff;
 	gdtr[2] = (uint64_t)boot_gdt >> 16;
-	*mailbox(AP_ROOT) = (uint64_t)boot_pml4;
+	start_up_root[0] = (uint64_t)boot_pdpt_low | FH_P | FH_W;
+	start_up_root[FH_KERNEL_SLOT] = mach_kernel_entry();
+	*mailbox(AP_ROOT) = (uint64_t)start_up_root - KBASE;
 	*(uint64_t *)mailbox(AP_ENTRY) = (uint64_t)ap_main;
 }
 
 static bool start_one(unsigned id, uint8_t apic_id, bool deaf)
 {
 	uint32_t wanted = AP_WANTED_BIT + apic_id;
-	memory_map_cpu(id);
+	static unsigned mapped;
+	if (id > mapped) /* else one that didn't start has left it */
+		memory_map_cpu(mapped = id);
 	*mailbox(AP_ID) = id;
 	*(uint64_t *)mailbox(AP_STACK) = PERCPU_BASE + id * PERCPU_SIZE + PERCPU_STACK + PERCPU_STACK_SIZE;
 	atomic_set(mailbox(AP_STATE), wanted);
@@ -76,12 +84,10 @@ static bool start_one(unsigned id, uint8_t apic_id, bool deaf)
 
 void smp_start(const struct topology *t)
 {
-	uint64_t *root = direct(pa((uint64_t)boot_pml4));
 	if (t->ncpus <= 1 || !in_ram(&boot, (struct range){AP_START, AP_GDTR + PAGE})) {
 		log_line("1 CPU (%s)", t->source ? t->source : "neither ACPI MADT nor MP table found");
 		return;
 	}
-	root[0] = (uint64_t)boot_pdpt_low | FH_P | FH_W; /* 0x5000 where they find it with paging off, too */
 	write_mailbox();
 	for (unsigned i = 0; i < t->ncpus; i++)
 		if (t->apic_id[i] != lapic_id())
@@ -90,8 +96,6 @@ void smp_start(const struct topology *t)
 	for (unsigned i = 0; i < t->ncpus && ncpus < FH_MAX_CPUS; i++)
 		if (t->apic_id[i] != lapic_id())
 			ncpus += start_one(ncpus, t->apic_id[i], i + 1 == t->ncpus && boot_option("crash=cpu"));
-	root[0] = 0;
-	mach_load_root(kernel_root);
 	log_line("%u of %u CPUs run (%s)", ncpus, t->ncpus + t->beyond, t->source);
 	if (t->beyond)
 		log_line("%u CPUs with APIC IDs above 254 need x2APIC: left out", t->beyond);
