@@ -157,7 +157,8 @@ enum fh_opcode { FH_OPS(FH_X) FH_NOPS };
 #undef FH_X
 
 #define FH_FLUSH_NONE (0ul << 4)
-#define FH_FLUSH_LOCAL (1ul << 4) /* this CPU: CR3 reload; for pt_set only the page at va */
+#define FH_FLUSH_LOCAL (1ul << 4) /* this CPU: CR3 reload; for pt_set only the page at va. Enough for a thread that is alone:
+                                   * taken up by another CPU, it begins there with nothing in the TLB */
 #define FH_FLUSH_ALL (2ul << 4)   /* every CPU whose loaded root belongs to the table's owner */
 #define FH_FLUSH_MASK (3ul << 4)
 #define FH_KEEP (1ul << 6)        /* CLAIM: contents don't matter, if the table's owner was also the frame's last */
@@ -262,7 +263,8 @@ struct fh_thread {
 	uint64_t home;        /* index of the CPU into whose slices it was put last: woken if idle when this one gets ready */
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
-	uint64_t reserved[13];
+	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
+	uint64_t reserved[12];
 	struct fh_regs regs;
 	uint64_t reserved2[10];
 	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */

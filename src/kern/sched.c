@@ -42,8 +42,10 @@ static void enter(pfn_t p, pfn_t owner)
 	cpu->frame->thread = thread_name(p);
 	if (u)
 		atomic_set(&u->cpu, (uint64_t)cpu->id);
-	if (t->loaded != epoch_cpu[cpu->id].root.n)
+	/* Elsewhere it may have flushed what this CPU still has in its TLB: FH_FLUSH_LOCAL goes with the thread. */
+	if (t->loaded != epoch_cpu[cpu->id].root.n || t->ran_on != cpu->id + 1ul)
 		load_root(pfn(t->loaded));
+	t->ran_on = cpu->id + 1ul;
 	dispatch_filter(t);
 	fx_restore(t->fx);
 	clear_selectors();
