@@ -89,6 +89,11 @@ static bool dispatch(pfn_t p, pfn_t owner)
 	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
 	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING))
 		return false;
+	if (t->deadline > rdtsc() && !thread_rung(t)) { /* what was seen of it, here or by who rang it, was an earlier sleep */
+		atomic_swap(&t->state, (uint32_t)FH_SLEEPING);
+		thread_ring(p, 0); /* those who rang meanwhile found no sleeper */
+		return false;
+	}
 	enter(p, owner);
 	return true;
 }

@@ -60,9 +60,49 @@ static void check_local_flush(void)
 	frame_put(frame[0], 1);
 }
 
+/* ---- Sleeps ---- */
+
+#define BELL (1ul << (BELL_USER + 1))
+static volatile bool stop;
+
+static void ring_main(void *arg)
+{
+	(void)arg;
+	while (!stop) {
+		sys_thread_switch(thread_main.name, BELL, 0, 1);
+		for (uint64_t end = cpu_tsc() + ms(1) / 20; cpu_tsc() < end;)
+			cpu_pause();
+	}
+}
+
+/* A ring may be meant for one sleep and come in the next, which is none of its business. */
+static void check_sleeps(void)
+{
+	struct thread *t[3];
+	uint64_t sleeps = 0;
+
+	tally.bad = 0;
+	stop = false;
+	for (unsigned i = 0; i < 3; i++)
+		t[i] = thread_new(ring_main, NULL, NULL);
+	for (uint64_t end = cpu_tsc() + ms(1000); cpu_tsc() < end; sleeps++) {
+		sys_thread_switch(0, 0, BELL, cpu_tsc() + ms(1));
+		uint64_t deadline = cpu_tsc() + ms(1) / 20;
+		int64_t r = sys_thread_switch(0, 0, 0, deadline);
+		if (r != 0 || cpu_tsc() < deadline)
+			count_bad(&tally, "sleep %lu: %ld", sleeps, r);
+	}
+	stop = true;
+	for (unsigned i = 0; i < 3; i++)
+		thread_join(t[i]);
+	sys_thread_switch(0, 0, BELL, 1);
+	none_bad(&tally, "of %lu sleeps none ends before its deadline by a bit that it doesn't wait for", sleeps);
+}
+
 int main(void)
 {
 	tap_begin();
 	check_local_flush();
+	check_sleeps();
 	return tap_end();
 }
