@@ -157,7 +157,8 @@ enum fh_opcode { FH_OPS(FH_X) FH_NOPS };
 #undef FH_X
 
 #define FH_FLUSH_NONE (0ul << 4)
-#define FH_FLUSH_LOCAL (1ul << 4) /* this CPU: CR3 reload; for pt_set only the page at va */
+#define FH_FLUSH_LOCAL (1ul << 4) /* this CPU: CR3 reload; for pt_set only the page at va. Enough for a thread that is alone:
+                                   * taken up by another CPU, it begins there with nothing in the TLB */
 #define FH_FLUSH_ALL (2ul << 4)   /* every CPU whose loaded root belongs to the table's owner */
 #define FH_FLUSH_MASK (3ul << 4)
 #define FH_KEEP (1ul << 6)        /* CLAIM: contents don't matter, if the table's owner was also the frame's last */
@@ -250,7 +251,7 @@ enum fh_thread_state { FH_STOPPED, FH_READY, FH_RUNNING, FH_SLEEPING, FH_FAULTED
 struct fh_thread {
 	uint64_t serial;
 	uint32_t state;       /* enum fh_thread_state */
-	uint32_t stop;        /* stops at its next entry into the kernel */
+	uint32_t stop;        /* it has been told to stop while it ran: at its next tick, with stop_status */
 	uint64_t root, upcall_root, upcall, batch; /* pfns, each counted */
 	uint64_t loaded;      /* pfn of the root it runs on: root or upcall_root */
 	uint64_t fs_base, gs_base;
@@ -262,7 +263,9 @@ struct fh_thread {
 	uint64_t home;        /* index of the CPU into whose slices it was put last: woken if idle when this one gets ready */
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
-	uint64_t reserved[13];
+	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
+	uint64_t stop_status;
+	uint64_t reserved[11];
 	struct fh_regs regs;
 	uint64_t reserved2[10];
 	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */
@@ -425,7 +428,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   EINVAL  unknown op; a thread without a root; no upcall to return from, or its slot names neither of the roots
  *   ESRCH   no such thread
  *   EPERM   no authority over it
- *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: it stops at its next tick
+ *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: it stops at its next tick, with this
+ *           status. If it goes to sleep before, it is stopped by the next STOP
  *   ENOSPC  the thread is referenced too often
  */
 /*

@@ -42,8 +42,10 @@ static void enter(pfn_t p, pfn_t owner)
 	cpu->frame->thread = thread_name(p);
 	if (u)
 		atomic_set(&u->cpu, (uint64_t)cpu->id);
-	if (t->loaded != epoch_cpu[cpu->id].root.n)
+	/* Elsewhere it may have flushed what this CPU still has in its TLB: FH_FLUSH_LOCAL goes with the thread. */
+	if (t->loaded != epoch_cpu[cpu->id].root.n || t->ran_on != cpu->id + 1ul)
 		load_root(pfn(t->loaded));
+	t->ran_on = cpu->id + 1ul;
 	dispatch_filter(t);
 	fx_restore(t->fx);
 	clear_selectors();
@@ -87,6 +89,11 @@ static bool dispatch(pfn_t p, pfn_t owner)
 	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
 	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING))
 		return false;
+	if (t->deadline > rdtsc() && !thread_rung(t)) { /* what was seen of it, here or by who rang it, was an earlier sleep */
+		atomic_swap(&t->state, (uint32_t)FH_SLEEPING);
+		thread_ring(p, 0); /* those who rang meanwhile found no sleeper */
+		return false;
+	}
 	enter(p, owner);
 	return true;
 }
@@ -201,9 +208,10 @@ struct fh_regs *sched_tick(void)
 	cpu->slice_end = 0;
 	if (cpu->id == 0)
 		console_refresh();
-	if (cpu->thread && cpu->thread->stop)
+	if (cpu->thread && atomic_get(&cpu->thread->stop)) {
+		cpu->thread->status = cpu->thread->stop_status;
 		thread_stop_self(FH_STOPPED);
-	else if (cpu->thread)
+	} else if (cpu->thread)
 		leave(FH_READY);
 	return schedule();
 }

@@ -32,16 +32,20 @@ long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner)
 	return REFUSE(ESRCH, "the thread of this name is gone; another lives in its frame");
 }
 
+bool thread_rung(const struct fh_thread *t)
+{
+	uint64_t bells = atomic_get(&t->bells);
+	return bells && ((bells & atomic_get(&t->wait)) || (bells & upcall_open(t)));
+}
+
 void thread_ring(pfn_t p, uint64_t bits)
 {
 	struct fh_thread *t = thread_at(p);
-	uint64_t bells = bits ? atomic_or(&t->bells, bits) | bits : atomic_get(&t->bells);
 	uint32_t sleeping = FH_SLEEPING;
-	if (!bells || atomic_get(&t->state) != FH_SLEEPING)
-		return;
-	if ((bells & atomic_get(&t->wait)) || (bells & upcall_open(t)))
-		if (atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY))
-			wake(t->home);
+	if (bits)
+		atomic_or(&t->bells, bits);
+	if (atomic_get(&t->state) == FH_SLEEPING && thread_rung(t) && atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY))
+		wake(t->home);
 }
 
 void ring_name(uint64_t name, uint64_t bits)
@@ -250,6 +254,7 @@ static long stop_other(pfn_t p, uint64_t status)
 		return REFUSE(EBUSY, "another CPU is changing the thread");
 	if (state == FH_STOPPED)
 		return 0;
+	atomic_set(&t->stop_status, status);
 	atomic_set(&t->stop, 1u); /* its CPU sees it at the next tick */
 	return REFUSE(EBUSY, "the thread still runs; it stops at its next tick");
 }

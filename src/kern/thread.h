@@ -36,6 +36,8 @@ static inline void sanitize(struct fh_regs *regs)
 long thread_get(pfn_t me, uint64_t name, pfn_t *t, pfn_t *owner);
 /* Set doorbell bits, and make a sleeper ready that waits for one. The caller holds t. */
 void thread_ring(pfn_t t, uint64_t bits);
+/* Has it a bell that ends its sleep: one it waits for, or one that comes in as an upcall? */
+bool thread_rung(const struct fh_thread *);
 /* The same for a weak name: nothing happens if the thread is gone. */
 void ring_name(uint64_t name, uint64_t bits);
 /* The running thread leaves its CPU, STOPPED or FAULTED, and its keeper is rung. */

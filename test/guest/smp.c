@@ -1,0 +1,108 @@
+/*
+ * smp.c - what only several CPUs can break, and what a thread may rely on wherever it runs. With one CPU the same
+ * sentences hold, and the timer does the interleaving.
+ */
+#include <string.h>
+
+#include "spacewalk.h"
+#include "tap.h"
+
+static struct tally tally;
+static uint64_t ms(uint64_t n) { return n * info->tsc_khz; }
+
+/* ---- One thread, anywhere ---- */
+
+/* The last slot of ours on a CPU; -1: none. */
+static int my_slot(unsigned cpu)
+{
+	for (unsigned i = FH_CPU_SLICES; i-- > 0;)
+		if (cpu_view(cpu)->slice[i] == thread_main.name)
+			return (int)i;
+	return -1;
+}
+
+/* A thread that is alone flushes only its own CPU. It must not meet the old translation on another one afterwards. */
+static void check_local_flush(void)
+{
+	volatile uint64_t *page = (volatile uint64_t *)mm_map(0, FH_PAGE, RIGHT_R | RIGHT_W, MM_EAGER);
+	pfn_t table = fh_pte_pfn(*window_slot((va_t)page, 2)), first = frame_at(page);
+	pfn_t frame[2] = {first, frame_get(&frames_first, 1, 1, 0, 0)};
+	uint64_t moves = 0, cpu = ~0ul, steps = 0;
+	int slot[FH_MAX_CPUS + 1];
+
+	for (unsigned i = 0; i < info->ncpus; i++)
+		slot[i] = my_slot(i);
+	for (unsigned i = 0; i < 2; i++) {
+		sys_pt_set(fh_what(FH_OP_SET, FH_FLUSH_ALL, table, pt_index((va_t)page, 1), 1), pte_make(frame[i], RIGHT_R | RIGHT_W),
+		           (va_t)page);
+		*page = i;
+	}
+	for (uint64_t end = cpu_tsc() + ms(1000); cpu_tsc() < end; steps++) {
+		uint64_t now = upcall_word(UPCALL_OFFSET(cpu));
+		moves += now != cpu;
+		cpu = now;
+		if (sys_pt_set(fh_what(FH_OP_SET, FH_FLUSH_LOCAL, table, pt_index((va_t)page, 1), 1),
+		               pte_make(frame[steps % 2], RIGHT_R | RIGHT_W), (va_t)page).rax < 0 ||
+		    *page != steps % 2)
+			count_bad(&tally, "step %lu: not mapped", steps);
+		unsigned other = (unsigned)(steps % info->ncpus); /* it looks for something to run, too */
+		if (slot[other] >= 0)
+			sys_cpu_slice(info->cpu_pfn[other], (uint64_t)slot[other], thread_main.name);
+		sys_thread_switch(0, 0, 0, 0);
+		if (*page != steps % 2)
+			count_bad(&tally, "step %lu: CPU %lu has the page of before, flushed on CPU %lu", steps,
+			          upcall_word(UPCALL_OFFSET(cpu)), now);
+	}
+	none_bad(&tally, "a thread that is alone and flushes only its CPU sees its new page on the next CPU, too: %lu steps, %lu moves",
+	         steps, moves);
+	mm_unmap((va_t)page, FH_PAGE);
+	frame_put(frame[1], 1);
+	frame_put(frame[0], 1);
+}
+
+/* ---- Sleeps ---- */
+
+#define BELL (1ul << (BELL_USER + 1))
+static volatile bool stop;
+
+static void ring_main(void *arg)
+{
+	(void)arg;
+	while (!stop) {
+		sys_thread_switch(thread_main.name, BELL, 0, 1);
+		for (uint64_t end = cpu_tsc() + ms(1) / 20; cpu_tsc() < end;)
+			cpu_pause();
+	}
+}
+
+/* A ring may be meant for one sleep and come in the next, which is none of its business. */
+static void check_sleeps(void)
+{
+	struct thread *t[3];
+	uint64_t sleeps = 0;
+
+	tally.bad = 0;
+	stop = false;
+	for (unsigned i = 0; i < 3; i++)
+		t[i] = thread_new(ring_main, NULL, NULL);
+	for (uint64_t end = cpu_tsc() + ms(1000); cpu_tsc() < end; sleeps++) {
+		sys_thread_switch(0, 0, BELL, cpu_tsc() + ms(1));
+		uint64_t deadline = cpu_tsc() + ms(1) / 20;
+		int64_t r = sys_thread_switch(0, 0, 0, deadline);
+		if (r != 0 || cpu_tsc() < deadline)
+			count_bad(&tally, "sleep %lu: %ld", sleeps, r);
+	}
+	stop = true;
+	for (unsigned i = 0; i < 3; i++)
+		thread_join(t[i]);
+	sys_thread_switch(0, 0, BELL, 1);
+	none_bad(&tally, "of %lu sleeps none ends before its deadline by a bit that it doesn't wait for", sleeps);
+}
+
+int main(void)
+{
+	tap_begin();
+	check_local_flush();
+	check_sleeps();
+	return tap_end();
+}
