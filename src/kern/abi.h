@@ -262,7 +262,8 @@ struct fh_thread {
 	uint64_t home;        /* index of the CPU into whose slices it was put last: woken if idle when this one gets ready */
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
-	uint64_t reserved[13];
+	uint64_t stop_status; /* the status that `stop` will give it */
+	uint64_t reserved[12];
 	struct fh_regs regs;
 	uint64_t reserved2[10];
 	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */
@@ -425,7 +426,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   EINVAL  unknown op; a thread without a root; no upcall to return from, or its slot names neither of the roots
  *   ESRCH   no such thread
  *   EPERM   no authority over it
- *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: it stops at its next tick
+ *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: it stops at its next tick,
+ *           with this status
  *   ENOSPC  the thread is referenced too often
  */
 /*

@@ -201,9 +201,10 @@ struct fh_regs *sched_tick(void)
 	cpu->slice_end = 0;
 	if (cpu->id == 0)
 		console_refresh();
-	if (cpu->thread && cpu->thread->stop)
+	if (cpu->thread && cpu->thread->stop) {
+		cpu->thread->status = cpu->thread->stop_status;
 		thread_stop_self(FH_STOPPED);
-	else if (cpu->thread)
+	} else if (cpu->thread)
 		leave(FH_READY);
 	return schedule();
 }

@@ -250,6 +250,7 @@ static long stop_other(pfn_t p, uint64_t status)
 		return REFUSE(EBUSY, "another CPU is changing the thread");
 	if (state == FH_STOPPED)
 		return 0;
+	atomic_set(&t->stop_status, status);
 	atomic_set(&t->stop, 1u); /* its CPU sees it at the next tick */
 	return REFUSE(EBUSY, "the thread still runs; it stops at its next tick");
 }
