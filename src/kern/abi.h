@@ -264,7 +264,7 @@ struct fh_thread {
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
-	uint64_t stop_status;
+	uint64_t stop_status; /* the status that `stop` will give it */
 	uint64_t reserved[11];
 	struct fh_regs regs;
 	uint64_t reserved2[10];

@@ -276,13 +276,16 @@ static long retype_from_data(pfn_t f, unsigned type, uint64_t state)
 	return 0;
 }
 
-/* An env dies once it owns nothing: quota goes back to its parent, and nobody can give it any more. */
+#define NOT_EMPTY REFUSE(ENOTEMPTY, "the env still owns frames")
+
+/* An env dies once it owns nothing: quota goes back to its parent, and nobody can give it any more. It is claimed: a second
+ * CPU, finding it dead already, would free it before its quota is back and its stamp taken. */
 static long env_die(pfn_t e)
 {
 	uint64_t *account = &env_at(e)->account, old = atomic_get(account);
 	do {
 		if (fh_owned(old) != 0)
-			return REFUSE(ENOTEMPTY, "the env still owns frames");
+			return NOT_EMPTY;
 		if (old & FH_ACCOUNT_DEAD)
 			return 0;
 	} while (!atomic_cas(account, &old, FH_ACCOUNT_DEAD));
@@ -301,10 +304,12 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		return REFUSE(EPERM, "root never dies");
 	if (fh_refs(state) != 0)
 		return REFUSE(EBUSY, "the frame is still mapped, linked, loaded or running");
-	if (type == FH_ENV && (r = env_die(f)) < 0)
-		return r;
+	if (type == FH_ENV && fh_owned(atomic_get(&env_at(f)->account)) != 0) /* the usual case: without claiming it */
+		return NOT_EMPTY;
 	if (!claim_exact(f, idle))
 		return REFUSE(EBUSY, "another CPU is changing the frame, or has just referred to it");
+	if (type == FH_ENV)
+		r = env_die(f);
 	if (is_table(type) && fh_count(atomic_get(&record(f)->link)) != 0)
 		r = REFUSE(ENOTEMPTY, "the table still has present entries");
 	if (type == FH_THREAD) {

@@ -69,13 +69,15 @@ void leave(unsigned state)
 {
 	struct cpu *cpu = this_cpu();
 	struct fh_thread *t = cpu->thread;
-	unsigned home = t->home;
 	bool later = state == FH_READY || (state == FH_SLEEPING && t->deadline != ~0ul);
 	fx_save(t->fx);
 	cpu->thread = NULL;
 	cpu->frame->thread = 0;
-	atomic_set(&t->state, (uint32_t)state); /* from here on any CPU may run it */
-	ref_put(cpu->thread_pfn); /* LOCKed: the state is visible before thread_switch looks at the bells again */
+	/* From here on any CPU may run it. LOCKed: visible before its home is read, and before thread_switch looks at the bells
+	 * again. cpu_slice goes the other way round: one of the two wakes the CPU that it moves to meanwhile. */
+	atomic_swap(&t->state, (uint32_t)state);
+	unsigned home = atomic_get(&t->home);
+	ref_put(cpu->thread_pfn);
 	if (later && home != cpu->id) /* it ran here by somebody's gift: its own CPU goes on with it, or watches its deadline */
 		wake(home);
 }
@@ -236,14 +238,16 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 			return r;
 		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 		name = thread_name(t);
-		if (r == 0)
-			atomic_set(&thread_at(t)->home, frame->id);
-		ref_put(t);
-		if (r < 0)
-			return r;
 	}
-	if (!atomic_cas(&frame->slice[slot], &old, name))
-		return REFUSE(EBUSY, "another CPU has just changed the slot");
+	if (r == 0 && !atomic_cas(&frame->slice[slot], &old, name))
+		r = REFUSE(EBUSY, "another CPU has just changed the slot");
+	if (name) {
+		if (r == 0)
+			atomic_swap(&thread_at(t)->home, frame->id); /* LOCKed: before wake looks whether the CPU idles */
+		ref_put(t);
+	}
+	if (r < 0)
+		return r;
 	uint64_t count = atomic_get(&frame->nslices);
 	while (count <= slot && name && !atomic_cas(&frame->nslices, &count, slot + 1))
 		;

@@ -61,6 +61,17 @@ bool returns(int64_t got, int64_t want, const char *sentence, ...)
 	return got == want;
 }
 
+void skip(const char *why, const char *sentence, ...)
+{
+	char text[256];
+	va_list args;
+
+	va_start(args, sentence);
+	vsnprintf(text, sizeof(text), sentence, args);
+	va_end(args);
+	printf("ok %u - %s # SKIP %s\n", ++run, text, why);
+}
+
 void note(const char *format, ...)
 {
 	char text[256];

@@ -12,6 +12,8 @@ bool ok(bool passed, const char *sentence, ...) __attribute__((format(printf, 2,
 bool is(int64_t got, int64_t want, const char *sentence, ...) __attribute__((format(printf, 3, 4)));
 /* The same for what a system call returned: errors by name. */
 bool returns(int64_t got, int64_t want, const char *sentence, ...) __attribute__((format(printf, 3, 4)));
+/* A check that can't be made here. */
+void skip(const char *why, const char *sentence, ...) __attribute__((format(printf, 2, 3)));
 /* A comment line. */
 void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* For checks in a loop: shows the first few of what was wrong, and counts. */
