@@ -21,11 +21,16 @@ static unsigned large_op(pte_t e)
 
 static int drain(struct batch *b, pfn_t table, unsigned level);
 
-/* Entry `index` of `table` links `child`, a table of `level`. Add what undoes it and all below. */
+/* Entry `index` of `table` links `child`, a table of `level`. Add what undoes it and all below. Somebody else's table, a
+ * window, is only unlinked: what is in it lives on. */
 static int drain_link(struct batch *b, pfn_t table, unsigned index, pfn_t child, unsigned level)
 {
 	int r = 0;
 
+	if (fh_owner(frame_record(child)->state) != fh_owner(frame_record(table)->state)) {
+		batch_add(b, FH_OP_CLEAR, 0, table, index, 1, 0);
+		return 0;
+	}
 	if (fh_refs(frame_record(child)->state) == 1) /* else another table links it too, and will drain it */
 		r = drain(b, child, level);
 	batch_add(b, FH_OP_UNLINK_FREE, 0, table, index, 1, 0);

@@ -30,8 +30,14 @@ static int stop_thread(pfn_t thread)
 	return (int)r;
 }
 
-/* Unmap all that a table leads to. A thread may still have it as its root: it can't be freed yet. */
-static int empty_table(pfn_t table) { return table_drain(table, fh_type(frame_record(table)->state) - FH_PT1 + 1); }
+/* Unmap all that a table leads to, and take it out of a stranger's tree. A thread may still have it as its root: it can't
+ * be freed yet. */
+static int empty_table(pfn_t table)
+{
+	if (frame_record(table)->link >> 16) /* the slot that links it */
+		sys_frame_grant(table, 0);
+	return table_drain(table, fh_type(frame_record(table)->state) - FH_PT1 + 1);
+}
 
 static uint64_t owned_by(pfn_t env)
 {

@@ -332,6 +332,11 @@ static void check_siblings(struct raw *a, struct raw *b)
 	} calls[] = {
 	    {"free its frame", FH_SYS_frame_free, {theirs, 1}},
 	    {"retype its frame", FH_SYS_frame_retype, {theirs, FH_PT1}},
+	    {"take its frame", FH_SYS_frame_take, {theirs, 1}},
+	    {"grant itself its frame", FH_SYS_frame_grant, {theirs, a->env_name}},
+	    {"withdraw its table", FH_SYS_frame_grant, {other, 0}},
+	    {"ask it for frames", FH_SYS_env_ctl, {b->env_name, FH_ENV_REVOKE, 1, 0}},
+	    {"listen for it", FH_SYS_env_ctl, {b->env_name, FH_ENV_LISTENER, 0}},
 	    {"retype its ENV", FH_SYS_frame_retype, {b->env, FH_DATA}},
 	    {"retype its THREAD", FH_SYS_frame_retype, {b->thread, FH_DATA}},
 	    {"claim for it", FH_SYS_frame_alloc, {f, 1, b->env_name}},

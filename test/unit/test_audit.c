@@ -94,6 +94,18 @@ TEST("invariant 4: no frame of a stranger's is mapped")
 	broken("4 the frame's owner", "a stranger's frame", __LINE__);
 }
 
+TEST("invariant 1: what is granted is memory, a device, a CPU or a window, and not to its owner")
+{
+	begin();
+	pfn_t b = child(root, 20);
+	BROKEN("1 only memory", record(pt3)->tenant, env_name(b));
+	BROKEN("1 only memory", record(thread)->tenant, env_name(b));
+	BROKEN("1 nothing is granted to its owner", record(f)->tenant, env_name(a));
+	BROKEN("1 no ticket", record(f)->stamp, record(f)->stamp + (1ul << 48));
+	does(frame_grant(a, f.n, env_name(b)));
+	does(frame_grant(a, pt1.n, env_name(b)));
+}
+
 TEST("invariant 7: a large page of TABLE frames is never executable")
 {
 	begin();

@@ -24,6 +24,7 @@ static bool once_in(unsigned n) { return any(n) == 0; }
 /* ---- The TLBs: what each CPU may hold since its last CR3 load ---- */
 
 static uint8_t tlb[CPUS][NFRAMES], held_type[NFRAMES];
+static pfn_t held_owner[NFRAMES];
 
 static void forget(unsigned cpu) { memset(tlb[cpu], 0, NFRAMES); }
 
@@ -44,23 +45,45 @@ static void walk(unsigned cpu, pfn_t t, unsigned level)
 	}
 }
 
-/* A frame that left FREE, or changed type, did so when no CPU could still reach it as what it was. */
+/* A frame that left FREE, or changed type or owner, did so when no CPU could still reach it as what it was. */
 static void check_tlbs(void)
 {
 	for (uint64_t n = 0; n < nframes; n++) {
 		unsigned type = type_of(pfn(n));
-		bool reused = type != held_type[n] && type != FH_FREE;
+		pfn_t owner = owner_of(state_of(pfn(n)));
+		bool taken = !same(owner, held_owner[n]) && type != FH_CPU, reused = (type != held_type[n] || taken) && type != FH_FREE;
 		for (unsigned c = 0; reused && c < CPUS; c++)
 			if (tlb[c][n])
-				suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu: frame %lu from type %u to %u, still in CPU %u's TLB",
-				           seed, step_number, n, held_type[n], type, c);
+				suite_fail(__FILE__, __LINE__,
+				           "SEED=%lu step %lu: frame %lu from type %u of %lu to %u of %lu, still in CPU %u's TLB", seed,
+				           step_number, n, held_type[n], held_owner[n].n, type, owner.n, c);
 		if (type == FH_FREE && held_type[n] != FH_FREE)
 			freed[any(LENGTH(freed))] = pfn(n);
 		held_type[n] = type;
+		held_owner[n] = owner;
 	}
 	for (unsigned c = 0; c < CPUS; c++)
 		if (!same(epoch_cpu[c].root, kernel_root))
 			walk(c, epoch_cpu[c].root, 4);
+}
+
+/* ---- Foreign links: by authority, which lasts, or by a grant, which must not have been withdrawn ---- */
+
+static struct { uint64_t at; bool granted; } linked[NFRAMES];
+
+static void check_links(pfn_t me)
+{
+	for (uint64_t n = 0; n < nframes; n++) {
+		pfn_t c = pfn(n), owner = owner_of(state_of(c));
+		uint64_t at = is_table(type_of(c)) ? linked_at(c) : 0;
+		pfn_t parent = owner_of(state_of(pfn(at >> 32)));
+		if (at && at != linked[n].at)
+			linked[n].granted = !authority(me, owner);
+		linked[n].at = at;
+		if (at && linked[n].granted && record(c)->tenant != env_name(parent))
+			suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu: table %lu is linked by %lu, to whom it isn't granted", seed,
+			           step_number, n, parent.n);
+	}
 }
 
 /* ---- Choices ---- */
@@ -111,6 +134,26 @@ static pte_t some_entry(unsigned level)
 	for (unsigned n = once_in(6) ? any(3) : 0; n; n--)
 		e ^= flags[any(LENGTH(flags))];
 	return e | f.n << 12;
+}
+
+static pfn_t granted_to(pfn_t me) /* a frame of which me is the tenant if there is one */
+{
+	uint64_t from = any(NFRAMES), name = env_name(me);
+	for (uint64_t i = 0; i < NFRAMES; i++) {
+		pfn_t f = pfn((from + i) % NFRAMES);
+		if (record(f)->tenant == name && type_of(f) != FH_FREE)
+			return f;
+	}
+	return some_frame();
+}
+
+/* A tenant's link, in a table of its own. */
+static struct fh_op link_granted(pfn_t me)
+{
+	pfn_t w = granted_to(me), t = w;
+	for (unsigned tries = 0; tries < 40 && !(is_table(type_of(t)) && same(owner_of(state_of(t)), me)); tries++)
+		t = of(w.n < nframes && type_of(w) == FH_PT1 ? FH_PT2 : FH_PT3);
+	return (struct fh_op){fh_what(FH_OP_SET, 0, t.n, some_index(), 1), link_to(w)};
 }
 
 static struct fh_op some_op(unsigned count)
@@ -187,18 +230,53 @@ static void pin_some(void)
 		*field = f.n;
 }
 
-static unsigned succeeded, refused;
+static unsigned succeeded, refused, taken, links_granted, links_withdrawn;
+
+/* Grant or withdraw. A withdrawal that is refused with EAGAIN has withdrawn: then *withdrew. */
+static long grant_some(pfn_t me, bool *withdrew)
+{
+	static const unsigned types[] = {FH_DATA, FH_DATA, FH_PT1, FH_PT1, FH_PT2, FH_DEVICE, FH_CPU};
+	pfn_t f = once_in(8) ? some_frame() : of(types[any(LENGTH(types))]);
+	pfn_t owner = f.n < nframes ? owner_of(state_of(f)) : root;
+	if (!once_in(4) && owner.n)
+		me = owner;
+	*withdrew = once_in(3);
+	bool linked_now = f.n < nframes && is_table(type_of(f)) && linked_at(f) && linked[f.n].granted;
+	long r = frame_grant(me, f.n, *withdrew ? 0 : env_name(some_env()));
+	links_withdrawn += *withdrew && r == 0 && linked_now;
+	*withdrew &= r == -FH_EAGAIN;
+	return r;
+}
+
+static long take_some(pfn_t me)
+{
+	long r = frame_take(me, granted_to(me).n, 1 + any(3));
+	taken += r > 0 ? r : 0;
+	return r;
+}
+
+/* What nothing refers to is in no TLB when frame_sync returns. */
+static long sync_some(pfn_t f)
+{
+	long r = frame_sync(f.n, 1 + any(3));
+	for (long i = 0; i < r; i++)
+		for (unsigned c = 0; c < CPUS; c++)
+			if (refs_of(pfn(f.n + i)) == 0 && tlb[c][f.n + i] && type_of(pfn(f.n + i)) != FH_CPU && type_of(pfn(f.n + i)) != FH_TABLE)
+				suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu: frame %lu is synced, yet in CPU %u's TLB", seed, step_number,
+				           f.n + i, c);
+	return r;
+}
 
 static void one_step(void)
 {
 	pfn_t me = some_env(), f = some_frame();
 	uint64_t done = 0;
-	bool died = false;
+	bool died = false, withdrew = false;
 	long r = 0;
 	machine.cpu = any(CPUS);
 	epoch_leave_idle();
 	world_before();
-	switch (any(13)) {
+	switch (any(18)) {
 	case 0:
 		f = once_in(2) ? of(FH_FREE) : f;
 		r = frame_alloc(me, f.n, 1 + any(4), once_in(3) ? env_name(some_env()) : 0, any(2));
@@ -218,10 +296,16 @@ static void one_step(void)
 		break;
 	case 8: pin_some(); break;
 	case 9: r = batch(me, &done); break;
+	case 10:
+	case 11: r = grant_some(me, &withdrew); break;
+	case 12: r = take_some(me); break;
+	case 13: r = sync_some(f); break;
 	default: {
-		struct fh_op o = some_op(1);
+		bool window = once_in(5);
+		struct fh_op o = window ? link_granted(me) : some_op(1);
 		pte_t old;
 		r = pt_set(me, o.what, o.entry, 0, &old);
+		links_granted += window && r >= 0 && linked_at(entry_pfn(o.entry)) && !authority(me, owner_of(state_of(entry_pfn(o.entry))));
 	}
 	}
 	const char *wrong = world_wrong(), *changed = NULL;
@@ -229,12 +313,15 @@ static void one_step(void)
 		changed = world_changed(true);
 	if (changed && died && r == -FH_EAGAIN) /* an env that owns nothing is dead for good, and then waits */
 		changed = NULL;
+	if (withdrew)
+		changed = NULL;
 	if (wrong || changed)
 		suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu, returned %ld (%s): %s", seed, step_number, r,
 		           suite_sentence(), wrong ? wrong : changed);
 	succeeded += r >= 0;
 	refused += r < 0;
 	forget_dead_envs();
+	check_links(me);
 	check_tlbs();
 }
 
@@ -270,6 +357,7 @@ static void walk_randomly(uint64_t with_seed, uint64_t steps)
 	run(root, pfn(RUN), seed % 3 ? 512 : 0);
 	populate();
 	memset(tlb, 0, sizeof tlb);
+	memset(linked, 0, sizeof linked);
 	machine.on_load = forget;
 	check_tlbs();
 	memset(tlb, 0, sizeof tlb);
@@ -282,8 +370,10 @@ TEST("a random walk of five envs on two CPUs keeps every invariant at every step
 	uint64_t first = suite_env("SEED", 0), steps = suite_env("STEPS", 2500);
 	for (uint64_t s = first ? first : 1; s <= (first ? first : 12); s++)
 		walk_randomly(s, steps);
-	print_message("# %u steps succeeded, %u were refused\n", succeeded, refused);
+	print_message("# %u steps succeeded, %u were refused; %u frames taken, %u windows linked, %u withdrawn while linked\n",
+	              succeeded, refused, taken, links_granted, links_withdrawn);
 	assert_true(succeeded > 100 && refused > 100);
+	assert_true(first || (taken > 10 && links_granted > 10 && links_withdrawn > 3));
 }
 
 TEST("a random walk from a seed that nobody has tried keeps every invariant too")
