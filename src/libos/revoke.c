@@ -40,7 +40,7 @@ static void on_request(uint64_t bits)
 	sys_env_ctl(0, FH_ENV_QUOTA, -(unused < frames ? unused : frames), 0);
 }
 
-int on_revoke(revoke_handler *give)
+int revoke_listen(revoke_handler *give)
 {
 	give_frames = give ? give : revoke_spare;
 	on_bell(FH_BELL_REVOKE, on_request);

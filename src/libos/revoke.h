@@ -9,11 +9,11 @@
 
 /* -- the child's side -- */
 /* Free `frames` frames, or as many as can be spared, by TSC `deadline`; return how many. It runs in an upcall, between any
- * two instructions of the thread that called on_revoke, but not while that holds a lock of the kit. */
+ * two instructions of the thread that called revoke_listen, but not while that holds a lock of the kit. */
 typedef uint64_t revoke_handler(uint64_t frames, uint64_t deadline);
 /* This thread is the env's listener from now on: at a request it calls `give` for what unused quota does not cover, and gives
  * the quota back. NULL: revoke_spare. 0 or -errno. */
-int on_revoke(revoke_handler *give);
+int revoke_listen(revoke_handler *give);
 /* The kit's own policy: empty page tables, frames that a fork's child has let go of. A handler of yours may end with it. */
 revoke_handler revoke_spare;
 /*

@@ -29,13 +29,13 @@ static const struct {
 
 int check(bool good, const char *format, ...)
 {
+	char text[256];
 	va_list args;
 
-	printf("  %-6s ", good ? "ok" : "FAILED");
 	va_start(args, format);
-	vprintf(format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	puts("");
+	printf("  %-6s %s\n", good ? "ok" : "FAILED", text); /* at once: children print, too */
 	return !good;
 }
 

@@ -24,7 +24,7 @@ static int obey(void)
 {
 	int bad = 0;
 
-	on_revoke(give);
+	revoke_listen(give);
 	sibling_ready(OBEYS);
 	ring_wait();
 	bad += check(given == WANTED - SLACK, "child 0 has unmapped %lu pages when it was asked for %lu frames", given, WANTED);

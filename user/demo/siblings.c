@@ -4,6 +4,8 @@
  */
 #include "demo.h"
 
+#define SLOTS 8u
+
 volatile struct sibling *sibling;
 static struct env *child[SIBLINGS];
 static unsigned count;
@@ -37,6 +39,7 @@ bool siblings_start(unsigned n, int (*run)(unsigned i))
 			live(run, count, n);
 		if (r < 0)
 			return !check(false, "env_fork: %s", error_name(r));
+		slot_give(child[count]->thread_name, SLOTS); /* more than a fork gets: for threads and children of its own */
 	}
 	return introduce();
 }
