@@ -156,6 +156,11 @@ static enum answer ask(struct region *r, struct fault *f)
 	return a;
 }
 
+static bool frozen(void)
+{
+	return ((const volatile struct fh_env *)(THREADS_VA + THREAD_ENV))->account & FH_ACCOUNT_FROZEN;
+}
+
 bool fault_page(struct fh_context *c)
 {
 	struct space *s = space_current();
@@ -168,6 +173,10 @@ bool fault_page(struct fh_context *c)
 		a = r->fault == fault_zero ? fault_zero(r, &f) : ask(r, &f);
 	s->faults++;
 	lock_give(&s->lock);
+	if (a != FAULT_DONE && frozen()) { /* no frames for it, but that will end, or it will: at the latest with this slice */
+		thread_yield();
+		return true;
+	}
 	return a == FAULT_DONE;
 }
 

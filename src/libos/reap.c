@@ -24,7 +24,7 @@ static int stop_thread(pfn_t thread)
 
 	for (unsigned i = 0; i < ROUNDS && r == -EBUSY; i++) {
 		if (i)
-			thread_yield();
+			thread_sleep(1);
 		r = sys_thread_ctl(thread, FH_THREAD_STOP, 137); /* 128 + SIGKILL, if it had not stopped by itself */
 	}
 	return (int)r;
@@ -34,8 +34,9 @@ static int stop_thread(pfn_t thread)
  * be freed yet. */
 static int empty_table(pfn_t table)
 {
-	if (frame_record(table)->link >> 16) /* the slot that links it */
-		sys_frame_grant(table, 0);
+	if (frame_record(table)->tenant || frame_record(table)->link >> 16) /* a window: the slot that links it */
+		while (sys_frame_grant(table, 0) == -EAGAIN)
+			wait_quiet();
 	return table_drain(table, fh_type(frame_record(table)->state) - FH_PT1 + 1);
 }
 
@@ -55,6 +56,17 @@ static int reap_env_frame(pfn_t env)
 		return r;
 	sys_env_ctl(env, FH_ENV_QUOTA, -fh_quota(e.account), 0);
 	return frame_put_typed(env);
+}
+
+/* Frames that can't be freed change hands: to us. */
+static int take_over(pfn_t pfn)
+{
+	int64_t r = sys_frame_grant(pfn, 0); /* it may be another's to take */
+
+	if (r == 0 && (r = sys_frame_grant(pfn, upcall_word(UPCALL_OFFSET(env)))) == 0)
+		while ((r = sys_frame_take(pfn, 1)) == -EAGAIN)
+			wait_quiet();
+	return r < 0 ? (int)r : 0;
 }
 
 static int free_data(pfn_t pfn) { return frame_put(pfn, 1); }
@@ -93,7 +105,8 @@ static int reap_search(pfn_t top, uint64_t *frames)
 	} passes[] = {
 	    {FH_THREAD, stop_thread}, {FH_PT4, empty_table},      {FH_PT3, empty_table},    {FH_PT2, empty_table},
 	    {FH_PT1, empty_table},    {FH_THREAD, frame_put_typed}, {FH_PT4, frame_put_typed}, {FH_PT3, frame_put_typed},
-	    {FH_PT2, frame_put_typed}, {FH_PT1, frame_put_typed},  {FH_DATA, free_data},     {FH_ENV, free_env},
+	    {FH_PT2, frame_put_typed}, {FH_PT1, frame_put_typed},  {FH_DATA, free_data},     {FH_DEVICE, take_over},
+	    {FH_CPU, take_over},       {FH_ENV, free_env},
 	};
 	int r = 0;
 

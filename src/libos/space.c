@@ -83,6 +83,11 @@ static bool table_empty(const volatile pte_t *slot)
 	return true;
 }
 
+bool table_foreign(const struct space *s, pfn_t table)
+{
+	return fh_owner(frame_record(table)->state) != (s->env ? s->env : env_self());
+}
+
 /* Free the empty tables of `level` in the range. */
 static size_t trim_level(struct space *s, va_t va, va_t end, unsigned level)
 {
@@ -97,6 +102,8 @@ static size_t trim_level(struct space *s, va_t va, va_t end, unsigned level)
 		}
 		if (!(*slot & FH_P) || (level == 1 && *slot & FH_PS) || fh_count(frame_record(fh_pte_pfn(*slot))->link))
 			continue;
+		if (table_foreign(s, fh_pte_pfn(*slot)))
+			continue; /* a window that shows nothing just now */
 		if (!table_empty(space_slot(s, va, level)))
 			continue;
 		pte_t none = 0;

@@ -60,6 +60,9 @@ static inline pfn_t window_table(va_t va)
 	return (link & (FH_P | FH_PS)) == FH_P ? fh_pte_pfn(link) : 0;
 }
 
+/* Is a table in s somebody else's, a window? Then it isn't ours to fill, or to free. */
+bool table_foreign(const struct space *, pfn_t table);
+
 /* Put one entry at a scratch page and flush it; 0 or -errno. */
 int scratch_set(va_t va, pte_t entry);
 /* Table and index of a scratch page, for batches. */

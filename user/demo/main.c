@@ -17,19 +17,25 @@ static const struct {
     {"fault", demo_fault, "a fault is a function call in user mode"},
     {"dirty", demo_dirty, "dirty pages, read without a system call"},
     {"policy", demo_policy, "which frame? one function pointer, yours or the kit's"},
+    {"share", demo_share, "a window between two envs: read-only for one, and the other's to take back"},
+    {"publish", demo_publish, "one set of frames for many tenants, a window each"},
+    {"pass", demo_pass, "the ownership of a page, passed like a message"},
+    {"pager", demo_pager, "an external pager: the parent provides the pages"},
+    {"revoke", demo_revoke, "a parent asks for frames, and takes them if it must"},
+    {"reap", demo_reap, "a child dies holding everything: all of it comes back"},
     {"cpus", demo_cpus, "what CPUs that map and unmap cost each other"},
 };
 #define DEMOS (sizeof(demos) / sizeof(demos[0]))
 
 int check(bool good, const char *format, ...)
 {
+	char text[256];
 	va_list args;
 
-	printf("  %-6s ", good ? "ok" : "FAILED");
 	va_start(args, format);
-	vprintf(format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	puts("");
+	printf("  %-6s %s\n", good ? "ok" : "FAILED", text); /* at once: children print, too */
 	return !good;
 }
 
