@@ -156,6 +156,21 @@ static struct fh_op link_granted(pfn_t me)
 	return (struct fh_op){fh_what(FH_OP_SET, 0, t.n, some_index(), 1), link_to(w)};
 }
 
+/* Unmap a page that is mapped once and may be in a TLB: its frame, if there is one. */
+static pfn_t unmapped(void)
+{
+	for (unsigned tries = 0; tries < 40; tries++) {
+		pfn_t t = of(FH_PT1);
+		unsigned i = any(4);
+		pte_t e = type_of(t) == FH_PT1 ? raw(t, i) : 0;
+		pfn_t f = entry_pfn(e);
+		if ((e & FH_P) && type_of(f) == FH_DATA && refs_of(f) == 1 && (tlb[0][f.n] || tlb[1][f.n]) &&
+		    clear(owner_of(state_of(t)), t, i) == FH_OP_DONE)
+			return f;
+	}
+	return some_frame();
+}
+
 static struct fh_op some_op(unsigned count)
 {
 	pfn_t t = some_table();
@@ -248,9 +263,13 @@ static long grant_some(pfn_t me, bool *withdrew)
 	return r;
 }
 
-static long take_some(pfn_t me)
+/* Take, sometimes what is granted at the same step and may be in a TLB: then *granted. */
+static long take_some(pfn_t me, pfn_t stale, bool *granted)
 {
-	long r = frame_take(me, granted_to(me).n, 1 + any(3));
+	pfn_t f = once_in(2) ? stale : granted_to(me);
+	if (f.n < nframes && record(f)->tenant != env_name(me))
+		*granted = frame_grant(owner_of(state_of(f)), f.n, env_name(me)) == 0;
+	long r = frame_take(me, f.n, 1 + any(3));
 	taken += r > 0 ? r : 0;
 	return r;
 }
@@ -271,10 +290,11 @@ static void one_step(void)
 {
 	pfn_t me = some_env(), f = some_frame();
 	uint64_t done = 0;
-	bool died = false, withdrew = false;
+	bool died = false, granted = false;
 	long r = 0;
 	machine.cpu = any(CPUS);
 	epoch_leave_idle();
+	pfn_t stale = once_in(4) ? unmapped() : some_frame();
 	world_before();
 	switch (any(18)) {
 	case 0:
@@ -297,9 +317,9 @@ static void one_step(void)
 	case 8: pin_some(); break;
 	case 9: r = batch(me, &done); break;
 	case 10:
-	case 11: r = grant_some(me, &withdrew); break;
-	case 12: r = take_some(me); break;
-	case 13: r = sync_some(f); break;
+	case 11: r = grant_some(me, &granted); break;
+	case 12: r = take_some(me, stale, &granted); break;
+	case 13: r = sync_some(once_in(2) ? stale : f); break;
 	default: {
 		bool window = once_in(5);
 		struct fh_op o = window ? link_granted(me) : some_op(1);
@@ -313,7 +333,7 @@ static void one_step(void)
 		changed = world_changed(true);
 	if (changed && died && r == -FH_EAGAIN) /* an env that owns nothing is dead for good, and then waits */
 		changed = NULL;
-	if (withdrew)
+	if (granted) /* granted or withdrawn, whatever came after */
 		changed = NULL;
 	if (wrong || changed)
 		suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu, returned %ld (%s): %s", seed, step_number, r,
