@@ -251,7 +251,7 @@ enum fh_thread_state { FH_STOPPED, FH_READY, FH_RUNNING, FH_SLEEPING, FH_FAULTED
 struct fh_thread {
 	uint64_t serial;
 	uint32_t state;       /* enum fh_thread_state */
-	uint32_t stop;        /* it has been told to stop while it ran: at its next tick, with stop_status */
+	uint32_t stop;        /* it has been told to stop while it ran: at its CPU's next interrupt, with stop_status */
 	uint64_t root, upcall_root, upcall, batch; /* pfns, each counted */
 	uint64_t loaded;      /* pfn of the root it runs on: root or upcall_root */
 	uint64_t fs_base, gs_base;
@@ -312,7 +312,7 @@ static inline uint64_t fh_quota(uint64_t account) { return account >> 31 & FH_AC
 	X(ROOT_LOADS, 4, "CR3 loads")                                                                                  \
 	X(FORCED, 5, "waits for other CPUs to flush")                                                                  \
 	X(FLUSH_IPIS, 6, "flush interrupts sent")                                                                      \
-	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU")
+	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU, or to stop a thread")
 
 #define FH_X(name, number, text) FH_COUNT_##name = number,
 enum fh_count { FH_COUNTS(FH_X) FH_NCOUNTS };
@@ -428,7 +428,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   EINVAL  unknown op; a thread without a root; no upcall to return from, or its slot names neither of the roots
  *   ESRCH   no such thread
  *   EPERM   no authority over it
- *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: it stops at its next tick, with this
+ *   EBUSY   START of one not stopped; STOP of one that runs on another CPU: that is interrupted, and it stops with this
  *           status. If it goes to sleep before, it is stopped by the next STOP
  *   ENOSPC  the thread is referenced too often
  */

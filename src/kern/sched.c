@@ -65,6 +65,12 @@ void wake(unsigned cpu)
 		lapic_resched_ipi(cpu);
 }
 
+void interrupt_cpu(uint64_t ran_on)
+{
+	if (ran_on && ran_on != mach_cpu() + 1ul)
+		lapic_resched_ipi(ran_on - 1);
+}
+
 void leave(unsigned state)
 {
 	struct cpu *cpu = this_cpu();

@@ -255,8 +255,9 @@ static long stop_other(pfn_t p, uint64_t status)
 	if (state == FH_STOPPED)
 		return 0;
 	atomic_set(&t->stop_status, status);
-	atomic_set(&t->stop, 1u); /* its CPU sees it at the next tick */
-	return REFUSE(EBUSY, "the thread still runs; it stops at its next tick");
+	if (!atomic_swap(&t->stop, 1u))
+		interrupt_cpu(atomic_get(&t->ran_on)); /* else it sees it at its next tick */
+	return REFUSE(EBUSY, "the thread still runs: it stops at its CPU's next interrupt");
 }
 
 static long ctl_other(pfn_t me, uint64_t name, uint64_t op, uint64_t arg)

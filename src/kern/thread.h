@@ -79,6 +79,8 @@ struct fh_regs *sched_tick(void);
 void leave(unsigned state);
 /* There may be something to run on this CPU: interrupt it if it idles. After the LOCKed instruction that made it so. */
 void wake(unsigned cpu);
+/* So that it looks whether its thread has been told to stop. `ran_on`: 1 + its index; 0: nobody. */
+void interrupt_cpu(uint64_t ran_on);
 /* Load the root that the running thread should be on. */
 void enter_root(struct fh_thread *t, uint64_t root);
 /* FS and GS base of the running thread. */
