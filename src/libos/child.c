@@ -84,8 +84,7 @@ int child_new(struct child *c, const char *title, uint64_t quota, struct frames 
 		return -ENOMEM;
 	*c = (struct child){.env = e};
 	strncpy(e->title, title, ENV_TITLE - 1);
-	e->next = env_list;
-	env_list = e;
+	env_list_add(e);
 	if (!(e->pfn = frame_get_typed(frames, 0, FH_ENV)))
 		return child_abandon(c, -ENOMEM);
 	if ((r = env_name(e)) < 0 || (r = give_quota(e->pfn, quota)) < 0 || (r = space_new(&c->space, e->pfn, frames)) < 0 ||

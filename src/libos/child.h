@@ -6,6 +6,12 @@
 
 #include "env.h"
 
+/* env_list and its lock: env.c. */
+void env_list_add(struct env *);
+void env_list_remove(struct env *);
+struct env *env_list_find(pfn_t env); /* NULL: it isn't our child */
+void env_list_reset(void);            /* in a fork's child: it has none */
+
 struct child {
 	struct env *env;
 	struct space space; /* its tables; peeked into until child_start */

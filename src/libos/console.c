@@ -7,28 +7,47 @@
 #include <string.h>
 
 #include "batch.h"
+#include "startup.h"
 #include "sync.h"
 #include "syscall.h"
 
 #undef putchar
 
+/* What one call prints stays together, among our threads. */
+static struct lock console_lock;
+void console_reset(void) { console_lock.holder = 0; }
+
+/* n bytes at `area`, which is byte `offset` of the batch frame. False: refused. */
+static bool put_batch(char *area, uint64_t offset, size_t n)
+{
+	while (n > 0) {
+		int64_t r = sys_console_write(offset, n);
+		if (r < 0)
+			return false;
+		if (r == 0)
+			thread_yield(); /* the UART is slower than we */
+		n -= (size_t)r;
+		memmove(area, area + r, n); /* the rest, at an offset that is a multiple of 8 again */
+	}
+	return true;
+}
+
 void console_put(const char *s, size_t n)
 {
 	while (n > 0) {
-		uint64_t offset, size, done = 0;
+		uint64_t offset, size;
 		char *area = batch_area(&offset, &size);
 		size_t part = n < size ? n : size;
 
-		memcpy(area, s, part);
-		while (done < part) {
-			int64_t r = sys_console_write(offset + done, part - done);
-			if (r < 0 && r != -EAGAIN)
-				return;
-			if (r <= 0)
-				thread_yield(); /* the UART is slower than we */
-			else
-				done += (uint64_t)r;
-		}
+		memcpy(area, s, part); /* this may fault: not under the lock */
+		bool nested = lock_mine(&console_lock); /* a handler that prints for each single step */
+		if (!nested)
+			lock_take(&console_lock);
+		bool taken = put_batch(area, offset, part);
+		if (!nested)
+			lock_give(&console_lock);
+		if (!taken)
+			return;
 		s += part;
 		n -= part;
 	}
@@ -48,8 +67,12 @@ int vprintf(const char *format, va_list args)
 
 int puts(const char *s)
 {
-	kputs(s);
-	kputs("\n");
+	if (strlen(s) < CONSOLE_LINE - 1) { /* in one piece: others print, too */
+		printf("%s\n", s);
+	} else {
+		kputs(s);
+		kputs("\n");
+	}
 	return 0;
 }
 

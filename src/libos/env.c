@@ -1,5 +1,5 @@
 /* env.c - looking at envs and waiting for children. Making them is child.c, spawn.c, fork.c; ending them reap.c. */
-#include "env.h"
+#include "child.h"
 
 #include <errno.h>
 
@@ -11,6 +11,43 @@
 #include "upcall.h"
 
 struct env *env_list;
+static struct lock list_lock;
+
+void env_list_add(struct env *e)
+{
+	lock_take(&list_lock);
+	e->next = env_list;
+	env_list = e;
+	lock_give(&list_lock);
+}
+
+void env_list_remove(struct env *e)
+{
+	lock_take(&list_lock);
+	for (struct env **p = &env_list; *p; p = &(*p)->next) {
+		if (*p == e) {
+			*p = e->next;
+			break;
+		}
+	}
+	lock_give(&list_lock);
+}
+
+struct env *env_list_find(pfn_t env)
+{
+	lock_take(&list_lock);
+	struct env *e = env_list;
+	while (e && e->pfn != env)
+		e = e->next;
+	lock_give(&list_lock);
+	return e;
+}
+
+void env_list_reset(void)
+{
+	list_lock.holder = 0;
+	env_list = NULL;
+}
 
 pfn_t env_self(void) { return fh_name_pfn(upcall_word(UPCALL_OFFSET(env))); }
 

@@ -21,7 +21,7 @@ struct env {
 	struct env *next;      /* env_list */
 };
 
-extern struct env *env_list; /* children not yet reaped */
+extern struct env *env_list; /* children not yet reaped; for programs of one thread, or that hold back the others */
 
 struct spawn_options {
 	uint64_t quota;   /* frames the child may own; 0: half of what this env has left */

@@ -249,7 +249,10 @@ static _Noreturn void fork_child(uint64_t saved, pfn_t root)
 		thread_main.batch_used[i] = 0;
 	thread_main.name = upcall_word(UPCALL_OFFSET(thread));
 	thread_reset();
-	env_list = NULL;
+	slot_reset();
+	env_list_reset();
+	console_reset();
+	meta_reset();
 	heap_mutex.word = fork_mutex.word = 1; /* held by us, nobody waits: env_fork will unlock them */
 	orphan_reset();
 	frames_init(info);
@@ -268,12 +271,14 @@ static int64_t env_fork_here(uint64_t saved, void *arg)
 	if ((r = child_new(&c, program_name, 0, from->frames, true)) < 0)
 		return r;
 	space_lock(from);
+	meta_lock();
 	from->shared = true;
 	r = 0;
 	for (unsigned i = 0; i < from->nregions && r == 0; i++)
 		r = hand_region(&c, from, from->regions[i]);
 	if (r == 0)
 		r = hand_kit(&c, from);
+	meta_unlock();
 	space_unlock(from);
 	unsigned half = slot_count() / 2;
 	struct fh_regs regs = {

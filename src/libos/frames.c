@@ -1,7 +1,8 @@
 /*
  * frames.c - policies that choose frames by reading the ownership table, and frame_get/frame_put on top of them.
  *
- * No locks: cursors may be moved by several threads at once, which costs at most a lost race.
+ * No locks: cursors may be moved by several threads at once, which costs at most a lost race. (But a frame that was
+ * claimed without a reference is orphan_collect's to free, unless it is known to be in use: orphan.c.)
  */
 #include "frames.h"
 
@@ -62,7 +63,7 @@ static pfn_t scan(pfn_t from, pfn_t to, size_t n, size_t align, uint64_t epoch)
 /* scan() from the cursor to the end, then from the start; moves the cursor behind what it found. */
 static pfn_t scan_around(struct frames *f, size_t n, size_t align, uint64_t epoch)
 {
-	pfn_t cursor = f->cursor;
+	pfn_t cursor = __atomic_load_n(&f->cursor, __ATOMIC_RELAXED);
 	pfn_t p = scan(cursor, f->hi, n, align, epoch);
 
 	if (!p)
@@ -75,8 +76,10 @@ static pfn_t scan_around(struct frames *f, size_t n, size_t align, uint64_t epoc
 static pfn_t next_first(struct frames *f, size_t n, size_t align, uint64_t hint)
 {
 	(void)hint;
-	if (n == 1 && f->cursor < f->hi && frame_is_free(f->cursor)) /* the usual case, on the fault path */
-		return f->cursor++;
+	pfn_t p = __atomic_load_n(&f->cursor, __ATOMIC_RELAXED);
+	if (n == 1 && p < f->hi && frame_is_free(p) && /* the usual case, on the fault path: each thread its own frame */
+	    __atomic_compare_exchange_n(&f->cursor, &p, p + 1, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		return p;
 	return scan_around(f, n, align, FH_EPOCH_INF);
 }
 
@@ -208,11 +211,13 @@ pfn_t frame_get(struct frames *f, size_t n, size_t align, pfn_t env, uint64_t fl
 		pfn_t p = f->next(f, n, align, 0);
 		if (!p)
 			return 0;
+		orphan_lock();
 		int r = claim_run(p, n, env, flags);
-		if (r == 0) {
+		if (r == 0)
 			orphan_forget(p, n);
+		orphan_unlock();
+		if (r == 0)
 			return p;
-		}
 		if (r != -EBUSY) /* quota, frozen, no such env: another frame does not help */
 			return 0;
 	}
@@ -231,18 +236,21 @@ int frame_put(pfn_t pfn, size_t n)
 	return 0;
 }
 
+#define SOON 10u       /* yields in which a CPU lets go of what it is leaving */
+#define AT_LAST 100u   /* ms in which it must have */
+
 /* frame_retype, waiting while the frame is not quiet or still in use on a CPU. */
-static int retype(pfn_t pfn, unsigned type)
+static int retype(pfn_t pfn, unsigned type, unsigned tries)
 {
 	int64_t r;
 
-	for (unsigned tries = 0; (r = sys_frame_retype(pfn, type)) == -EAGAIN || (r == -EBUSY && tries < TRIES);) {
-		if (r == -EAGAIN) {
+	for (unsigned i = 0; (r = sys_frame_retype(pfn, type)) == -EAGAIN || (r == -EBUSY && i < tries);) {
+		if (r == -EAGAIN)
 			wait_quiet();
-		} else {
-			tries++;
+		else if (i++ < SOON)
 			thread_yield();
-		}
+		else
+			thread_sleep(1);
 	}
 	return (int)r;
 }
@@ -251,18 +259,21 @@ pfn_t frame_get_typed(struct frames *f, pfn_t env, unsigned type)
 {
 	pfn_t p = frame_get(f, 1, 1, env, FH_ALLOC_KEEP);
 
-	if (p && retype(p, type) < 0) {
+	if (p && retype(p, type, SOON) < 0) {
 		frame_put(p, 1);
 		return 0;
 	}
 	return p;
 }
 
-int frame_put_typed(pfn_t pfn)
+static int put_typed(pfn_t pfn, unsigned tries)
 {
-	int r = retype(pfn, FH_DATA);
+	int r = retype(pfn, FH_DATA, tries);
 	return r < 0 ? r : frame_put(pfn, 1);
 }
+
+int frame_put_typed(pfn_t pfn) { return put_typed(pfn, SOON + AT_LAST); }
+int frame_put_soon(pfn_t pfn) { return put_typed(pfn, SOON); }
 
 const char *frame_type_name(unsigned type)
 {

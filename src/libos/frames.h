@@ -72,7 +72,9 @@ pfn_t frame_get(struct frames *, size_t n, size_t align, pfn_t env, uint64_t fla
 int frame_put(pfn_t pfn, size_t n);
 /* Allocate one frame for env and make it `type`. 0: as frame_get. */
 pfn_t frame_get_typed(struct frames *, pfn_t env, unsigned type);
-/* Turn a frame of another type back into DATA and free it; waits out -EBUSY and -EAGAIN. 0 or -errno. */
+/* Turn a frame of another type back into DATA and free it. Waits while it isn't quiet, or a CPU still uses it; `soon`: gives
+ * up early, for who will come again. 0 or -errno. */
 int frame_put_typed(pfn_t pfn);
+int frame_put_soon(pfn_t pfn);
 
 const char *frame_type_name(unsigned type);

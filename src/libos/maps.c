@@ -43,24 +43,21 @@ static void print_region(struct space *s, const struct region *r)
 
 void maps_print(struct space *s)
 {
-	va_t from = 0;
-	struct region copy;
+	struct region *r;
 
-	/* The lock is not held while printing: one region at a time is copied, and the search starts again behind it. */
-	for (;;) {
+	/* One region at a time, so that others get the lock in between. Its page tables must stay while they are read. */
+	for (va_t from = 0;;) {
 		space_lock(s);
-		struct region *r = region_after(s, from);
-		if (r)
-			copy = *r;
-		space_unlock(s);
-		if (!r)
+		if (!(r = region_after(s, from)))
 			break;
-		if (copy.fork == REGION_SKIP)
-			line(copy.base, copy.end, copy.rights, false, copy.name);
+		if (r->fork == REGION_SKIP)
+			line(r->base, r->end, r->rights, false, r->name);
 		else
-			print_region(s, &copy);
-		from = copy.hi;
+			print_region(s, r);
+		from = r->hi;
+		space_unlock(s);
 	}
+	space_unlock(s);
 }
 
 /* What lies there in a program of the kit. */

@@ -22,6 +22,10 @@ static struct {
 	struct block *freed[ORDER_MAX + 1];   /* by log2 of the size */
 } meta = {.end = META_VA};
 
+void meta_lock(void) { lock_take(&meta.lock); }
+void meta_unlock(void) { lock_give(&meta.lock); }
+void meta_reset(void) { meta.lock.holder = 0; }
+
 va_t meta_end(void) { return meta.end; }
 
 static unsigned order_of(size_t n)

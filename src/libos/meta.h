@@ -11,5 +11,9 @@
 void *meta_alloc(size_t n);
 /* n as it was asked for. */
 void meta_free(void *p, size_t n);
+/* Nobody allocates while it is held: a fork copies records that are whole. */
+void meta_lock(void);
+void meta_unlock(void);
+void meta_reset(void); /* in the fork's child: nobody holds it */
 /* First address of the kit's area that was never handed out: all below it is mapped (fork copies it). */
 uint64_t meta_end(void);

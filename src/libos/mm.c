@@ -181,15 +181,14 @@ va_t heap_end(void) { return heap_break; }
 int64_t heap_grow(intptr_t n)
 {
 	struct space *s = space_current();
-	va_t old = heap_break, new = old + (va_t)n;
 
 	if (n == 0)
-		return (int64_t)old;
-	if (new < heap_lo || new > HEAP_LIMIT || (n > 0) != (new > old))
-		return -ENOMEM;
+		return (int64_t)heap_break;
 	space_lock(s);
+	va_t old = heap_break, new = old + (va_t)n;
+	bool fits = new >= heap_lo && new <= HEAP_LIMIT && (n > 0) == (new > old);
 	struct region *r = region_find(s, heap_lo);
-	int error = r && page_up(new) <= r->hi ? 0 : -ENOMEM;
+	int error = fits && r && page_up(new) <= r->hi ? 0 : -ENOMEM;
 	if (error == 0) {
 		va_t end = r->end;
 		r->end = page_up(new);

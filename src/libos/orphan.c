@@ -3,7 +3,8 @@
  * are remembered here, and freed once nothing refers to them (env_reap looks).
  *
  * An entry may be out of date: its frame freed by somebody else, and perhaps ours again for another purpose. While it is
- * mapped its references protect it; code that keeps frames without a reference calls orphan_forget.
+ * mapped its references protect it; code that keeps frames without a reference calls orphan_forget, and if it has just
+ * claimed them, holds the lock from before: else orphan_collect would free a frame between the two.
  */
 #include <string.h>
 
@@ -16,6 +17,9 @@ static struct {
 	pfn_t *pfn; /* kit memory; guarded by lock, as the rest */
 	size_t n, capacity;
 } orphans;
+
+void orphan_lock(void) { lock_take(&orphans.lock); }
+void orphan_unlock(void) { lock_give(&orphans.lock); }
 
 static bool ours(pfn_t pfn)
 {
@@ -55,14 +59,10 @@ void orphan_forget(pfn_t pfn, size_t n)
 {
 	size_t kept = 0;
 
-	if (!orphans.n)
-		return;
-	lock_take(&orphans.lock);
 	for (size_t i = 0; i < orphans.n; i++)
 		if (orphans.pfn[i] < pfn || orphans.pfn[i] >= pfn + n)
 			orphans.pfn[kept++] = orphans.pfn[i];
 	orphans.n = kept;
-	lock_give(&orphans.lock);
 }
 
 void orphan_collect(void)
@@ -81,4 +81,8 @@ void orphan_collect(void)
 	lock_give(&orphans.lock);
 }
 
-void orphan_reset(void) { orphans.lock.holder = orphans.n = 0; }
+void orphan_reset(void)
+{
+	orphans.lock.holder = orphans.n = orphans.capacity = 0;
+	orphans.pfn = NULL; /* the parent's other threads may have been changing it */
+}

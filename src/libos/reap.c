@@ -9,26 +9,16 @@
  */
 #include <errno.h>
 
-#include "env.h"
+#include "child.h"
 #include "meta.h"
 #include "spacewalk.h"
 #include "start.h"
 #include "syscall.h"
 
-#define ROUNDS 1000u /* of waiting for CPUs to let go */
+#define PATIENCE 50u /* ms */
 
 /* No CPU runs it any more. */
-static int stop_thread(pfn_t thread)
-{
-	int64_t r = -EBUSY;
-
-	for (unsigned i = 0; i < ROUNDS && r == -EBUSY; i++) {
-		if (i)
-			thread_sleep(1);
-		r = sys_thread_ctl(thread, FH_THREAD_STOP, 137); /* 128 + SIGKILL, if it had not stopped by itself */
-	}
-	return (int)r;
-}
+static int stop_thread(pfn_t thread) { return thread_stop(thread, 137); } /* 128 + SIGKILL, if it had not stopped by itself */
 
 /* Unmap all that a table leads to, and take it out of a stranger's tree. A thread may still have it as its root: it can't
  * be freed yet. */
@@ -85,15 +75,25 @@ static int sweep(pfn_t top, unsigned type, int (*act)(pfn_t))
 	return bad;
 }
 
-/* Nothing in the subtree runs or allocates any more. */
-static void freeze(pfn_t top, uint64_t *frames)
+/* Freeze the envs of the subtree. Returns how many were not frozen yet. */
+static unsigned freeze(pfn_t top)
 {
-	for (pfn_t p = env_next(0); p; p = env_next(p)) {
-		if (p != top && env_below(p, top)) {
-			sys_env_ctl(p, FH_ENV_FREEZE, 0, 0);
-			*frames += owned_by(p);
-		}
-	}
+	unsigned fresh = 0;
+	struct fh_env e;
+
+	for (pfn_t p = env_next(0); p; p = env_next(p))
+		if (env_below(p, top) && env_look(p, &e) == 0 && !(e.account & FH_ACCOUNT_FROZEN))
+			fresh += sys_env_ctl(p, FH_ENV_FREEZE, 0, 0) == 0;
+	return fresh;
+}
+
+/* Nothing in the subtree runs any more. While some did, on other CPUs, they made envs, started threads, handed slots round. */
+static void stop_all(pfn_t top)
+{
+	do
+		sweep(top, FH_THREAD, stop_thread);
+	while (freeze(top));
+	slot_take_env(top);
 }
 
 static int reap_search(pfn_t top, uint64_t *frames)
@@ -103,16 +103,19 @@ static int reap_search(pfn_t top, uint64_t *frames)
 		unsigned type;
 		int (*act)(pfn_t);
 	} passes[] = {
-	    {FH_THREAD, stop_thread}, {FH_PT4, empty_table},      {FH_PT3, empty_table},    {FH_PT2, empty_table},
-	    {FH_PT1, empty_table},    {FH_THREAD, frame_put_typed}, {FH_PT4, frame_put_typed}, {FH_PT3, frame_put_typed},
-	    {FH_PT2, frame_put_typed}, {FH_PT1, frame_put_typed},  {FH_DATA, free_data},     {FH_DEVICE, take_over},
+	    {FH_THREAD, stop_thread},  {FH_PT4, empty_table},    {FH_PT3, empty_table},    {FH_PT2, empty_table},
+	    {FH_PT1, empty_table},     {FH_THREAD, frame_put_soon}, {FH_PT4, frame_put_soon}, {FH_PT3, frame_put_soon},
+	    {FH_PT2, frame_put_soon},  {FH_PT1, frame_put_soon}, {FH_DATA, free_data},     {FH_DEVICE, take_over},
 	    {FH_CPU, take_over},       {FH_ENV, free_env},
 	};
 	int r = 0;
 
-	freeze(top, frames);
-	slot_take_env(top);
-	for (unsigned round = 0; round <= FH_ENV_DEPTH && owned_by(top); round++) {
+	stop_all(top);
+	for (pfn_t p = env_next(0); p; p = env_next(p))
+		*frames += p != top && env_below(p, top) ? owned_by(p) : 0;
+	for (unsigned round = 0; round <= FH_ENV_DEPTH + PATIENCE && owned_by(top); round++) {
+		if (round > FH_ENV_DEPTH) /* a CPU is slow in letting go */
+			thread_sleep(1);
 		for (unsigned i = 0; i < sizeof(passes) / sizeof(passes[0]); i++) {
 			int bad = sweep(top, passes[i].type, passes[i].act);
 			r = bad < 0 ? bad : r;
@@ -131,7 +134,7 @@ static void reap_first(pfn_t thread)
 	slot_take(thread);
 	if (t.root && table_drain(t.root, 4) < 0)
 		return;
-	if (frame_put_typed(thread) < 0)
+	if (frame_put_soon(thread) < 0) /* a second space shows it, for one */
 		return;
 	if (t.upcall)
 		frame_put(t.upcall, 1);
@@ -161,19 +164,17 @@ static int reap(pfn_t env, pfn_t thread, uint64_t *freed)
 
 int env_reap_pfn(pfn_t env, uint64_t *freed)
 {
-	for (struct env **e = &env_list; *e; e = &(*e)->next) {
-		if ((*e)->pfn == env) {
-			struct env *handle = *e;
-			return env_reap(&handle, freed);
-		}
-	}
+	struct env *handle = env_list_find(env);
+
+	if (handle)
+		return env_reap(&handle, freed);
 	return env == env_self() || !env_below(env, env_self()) ? -EPERM : reap(env, 0, freed);
 }
 
 int env_kill(struct env *e)
 {
 	int64_t r = sys_env_ctl(e->pfn, FH_ENV_FREEZE, 0, 0);
-	return r < 0 ? (int)r : (int)sys_thread_ctl(e->thread, FH_THREAD_STOP, 137);
+	return r < 0 ? (int)r : stop_thread(e->thread);
 }
 
 int env_reap(struct env **child, uint64_t *freed)
@@ -187,12 +188,7 @@ int env_reap(struct env **child, uint64_t *freed)
 	}
 	if (e->pfn && (r = reap(e->pfn, e->thread, freed)) < 0)
 		return r;
-	for (struct env **p = &env_list; *p; p = &(*p)->next) {
-		if (*p == e) {
-			*p = e->next;
-			break;
-		}
-	}
+	env_list_remove(e);
 	meta_free(e, sizeof(*e));
 	*child = NULL;
 	return 0;

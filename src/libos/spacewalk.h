@@ -74,7 +74,9 @@ void scratch_init(void);
 /* Page frames left behind by unmapping that a forked child still refers to: ours to free when it lets go. */
 void orphan_note(pfn_t pfn);             /* remember it if it is ours */
 void orphan_collect(void);               /* free those that have no references left */
-void orphan_forget(pfn_t pfn, size_t n); /* these are in use again, without references */
+void orphan_forget(pfn_t pfn, size_t n); /* these are in use again, without references; under the lock */
+void orphan_lock(void);
+void orphan_unlock(void);
 void orphan_reset(void);                 /* in a fork's child: they are the parent's */
 
 /* Empty a table and all below it: leaves unmapped and freed where nothing else refers to them, tables freed. */

@@ -7,6 +7,7 @@
 #include "start.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "console.h"
@@ -176,7 +177,7 @@ _Noreturn void exit(int status)
 	if (env_self() == fh_name_pfn(info->root_env))
 		sys_machine_halt(code > FH_HALT_MAX ? FH_HALT_MAX : code);
 	if (thread_self() != &thread_main)
-		sys_thread_ctl(thread_main.name, FH_THREAD_STOP, code);
+		thread_stop(thread_main.name, code);
 	for (;;)
 		sys_thread_ctl(0, FH_THREAD_STOP, code);
 }
@@ -188,13 +189,13 @@ uint64_t clock_seconds(void)
 
 _Noreturn void panic(const char *format, ...)
 {
+	char text[CONSOLE_LINE];
 	va_list args;
 
-	printf("%s: ", program_name);
 	va_start(args, format);
-	vprintf(format, args);
+	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	puts("");
+	printf("%s: %s\n", program_name, text); /* in one piece: others print, too */
 	exit(134); /* as after abort(): 128 + SIGABRT */
 }
 

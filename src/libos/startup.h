@@ -3,6 +3,8 @@
 
 #include <stddef.h>
 
+/* In a fork's child: no other thread holds the console. */
+void console_reset(void);
 /* Map what the running env may read of itself: THREAD, ENV, CPU frames. Also for a fork's child, whose are others. */
 void startup_views(void);
 /* Add the region of the modules, which are mapped. */

@@ -17,11 +17,14 @@
 
 struct waiter {
 	struct waiter *next;
-	uint64_t thread;
+	struct thread *thread;
 	unsigned bell;
 	int woken;
 };
 
+#define LONG_AGO 1ul /* a deadline that makes thread_switch ring, and come back at once */
+#define PATIENCE 10u /* tries to get a lock before the CPU is left to others for a while: the holder waits for something, too */
+#define NAP_US 50u
 #define LOCK_STACK (2 * FH_PAGE) /* stack that code holding a kit lock may need */
 
 static uint64_t self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
@@ -44,17 +47,19 @@ void lock_take(struct lock *l)
 
 	if (!upcall_depth()) /* handlers' stacks are always there */
 		cpu_touch_stack(LOCK_STACK);
-	for (;;) {
+	for (unsigned tries = 0;; tries++) {
 		uint64_t holder = 0;
 		if (__atomic_compare_exchange_n(&l->holder, &holder, me, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 			break;
 		if (holder == me)
 			deadlock(l);
 		cpu_pause();
-		sys_thread_switch(holder, 0, 0, 0);
+		sys_thread_switch(holder, 0, 0, tries < PATIENCE ? 0 : cpu_tsc() + info->tsc_khz * NAP_US / 1000);
 	}
 	l->mask = mask;
 }
+
+bool lock_mine(const struct lock *l) { return __atomic_load_n(&l->holder, __ATOMIC_RELAXED) == self_name(); }
 
 void lock_give(struct lock *l)
 {
@@ -66,7 +71,7 @@ void lock_give(struct lock *l)
 
 static void waiter_init(struct waiter *w)
 {
-	*w = (struct waiter){.thread = self_name(), .bell = upcall_depth() ? BELL_WAKE_NESTED : BELL_WAKE};
+	*w = (struct waiter){.thread = thread_self(), .bell = upcall_depth() ? BELL_WAKE_NESTED : BELL_WAKE};
 }
 
 static void waiter_sleep(struct waiter *w)
@@ -75,13 +80,15 @@ static void waiter_sleep(struct waiter *w)
 		sys_thread_switch(0, 0, 1ul << w->bell, 0);
 }
 
-/* Wake it and hand it the slice. *w may be gone once woken is set: read it before. */
+/* Wake it, and hand it the slice unless its own CPU is idle. *w may be gone once woken is set, the thread too: read them
+ * before. */
 static void waiter_wake(struct waiter *w)
 {
-	uint64_t thread = w->thread, bit = 1ul << w->bell;
+	uint64_t thread = w->thread->name, bit = 1ul << w->bell;
+	bool elsewhere = !cpu_view((unsigned)w->thread->view->home)->thread;
 
 	__atomic_store_n(&w->woken, 1, __ATOMIC_RELEASE);
-	sys_thread_switch(thread, bit, 0, 0);
+	sys_thread_switch(thread, bit, 0, elsewhere ? LONG_AGO : 0);
 }
 
 /*
@@ -177,7 +184,7 @@ void thread_yield(void)
 	sys_thread_switch(0, 0, 0, 0);
 }
 
-void wait_quiet(void) { thread_yield(); }
+void wait_quiet(void) { thread_sleep(1); }
 
 void thread_sleep(uint64_t ms)
 {

@@ -2,14 +2,17 @@
  * sync.h - locks between the threads of an env, on thread_switch. Nothing here spins.
  *
  *   lock      for the kit's own short critical sections. Masks doorbell upcalls while held. A waiter hands its slice to
- *             the holder, again and again, until it has it. Usable in upcall handlers.
+ *             the holder, again and again, until it has it; if that takes long, it naps in between. Usable in upcall handlers.
  *   mutex     sleeps. First come, first served; ownership is handed over.
  *   condition sleeps; used with a mutex.
  *
  * No wake-up is lost: doorbell bits are sticky (DESIGN 3), and each waiter has a word of its own that says it was woken.
- * Lock order: heap mutex, then a space's lock, then the records lock (meta.c), then the scratch lock (space.c).
+ * Lock order: heap mutex, then a space's lock, then orphans (orphan.c), then the records lock (meta.c), then any of those
+ * that are held for a few lines: places (thread.c), slots (slot.c), children (env.c), scratch (spaceprot.c), console.
  */
 #pragma once
+
+#include <stdbool.h>
 
 #include "abi.h"
 
@@ -21,6 +24,7 @@ struct lock {
  * bug: reported, and the end of the program. */
 void lock_take(struct lock *);
 void lock_give(struct lock *);
+bool lock_mine(const struct lock *); /* does the running thread hold it? */
 
 struct waiter;
 struct mutex {

@@ -17,6 +17,8 @@
 #include "syscall.h"
 #include "upcall.h"
 
+#define STOP_MS 10000u /* a CPU that doesn't tick for so long is dead */
+
 struct thread thread_main;
 extern const char thread_entry[];
 
@@ -186,9 +188,19 @@ _Noreturn void thread_exit(int status)
 	__atomic_store_n(&t->done, 1, __ATOMIC_SEQ_CST);
 	uint64_t joiner = __atomic_load_n(&t->joiner, __ATOMIC_SEQ_CST);
 	if (joiner)
-		sys_thread_switch(joiner, 1ul << BELL_WAKE, 0, 0);
+		sys_thread_switch(joiner, 1ul << BELL_WAKE, 0, 1); /* ring only: a deadline in the past */
 	for (;;)
 		sys_thread_ctl(0, FH_THREAD_STOP, (uint64_t)status);
+}
+
+int thread_stop(uint64_t thread, uint64_t status)
+{
+	int64_t r;
+
+	/* It stops at its next tick; or it sleeps before, and then only another call stops it. */
+	for (unsigned tries = 0; (r = sys_thread_ctl(thread, FH_THREAD_STOP, status)) == -EBUSY && tries < STOP_MS; tries++)
+		thread_sleep(1);
+	return (int)r;
 }
 
 int thread_join(struct thread *t)

@@ -54,6 +54,8 @@ int thread_join(struct thread *t);
 /* End the calling thread. In the first thread: exit(status). */
 _Noreturn void thread_exit(int status);
 unsigned thread_count(void);
+/* Stop another thread, of this env or one below, by name or pfn; waits while it runs on another CPU. 0 or -errno. */
+int thread_stop(uint64_t thread, uint64_t status);
 
 /*
  * CPU time is slots in the CPUs' vectors of slices. A program starts with some slots, all holding its first thread; it
@@ -61,7 +63,8 @@ unsigned thread_count(void);
  */
 /* Slots that now hold the first thread, on all CPUs. */
 unsigned slot_count(void);
-/* Put `thread` (a name) into n of them, evenly over the CPUs; at least one stays. Returns how many (>= 1) or -EAGAIN. */
+/* Put `thread` (a name) into n of them, evenly over the CPUs; if that is one, on the CPU with the fewest other threads of
+ * ours. At least one stays. Returns how many (>= 1) or -EAGAIN. */
 int slot_give(uint64_t thread, unsigned n);
 /* Put the first thread back into every slot that holds the thread with this pfn. Returns how many. */
 int slot_take(pfn_t thread);
@@ -72,5 +75,6 @@ int slot_claim(unsigned lo, unsigned hi);
 /* The CPU frames, mapped: CPU i. NULL past the last. */
 const volatile struct fh_cpu *cpu_view(unsigned i);
 
-/* For start.c and fork.c: the first thread is the only one. */
+/* For start.c and fork.c: the first thread is the only one; no other holds the lock. */
 void thread_reset(void);
+void slot_reset(void);
