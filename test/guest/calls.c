@@ -129,8 +129,7 @@ static void make_calls(struct record *calls, unsigned n, struct tally *t)
 		regs.rbp = raw_va(&r, RAW_DATA) + n * sizeof(*page);
 		sys_env_ctl(r.env_name, FH_ENV_THAW, 0, 0); /* it may have frozen itself */
 		unsigned state = raw_run(&r, &regs, 40);
-		while (sys_thread_ctl(r.name, FH_THREAD_STOP, 0) == -FH_EBUSY)
-			thread_yield();
+		thread_stop(r.name, 0);
 		unsigned before = i;
 		for (; i < n && page[i].done; i++)
 			calls[i] = page[i];

@@ -148,8 +148,7 @@ static void check_freeze(struct raw *c)
 	returns(sys_env_ctl(c->env_name, FH_ENV_THAW, 0, 0), 0, "it is thawed");
 	raw_let(c, 0, 20);
 	ok(*counter > before, "and goes on where it was");
-	while (sys_thread_ctl(c->name, FH_THREAD_STOP, 0) == -FH_EBUSY)
-		thread_yield();
+	thread_stop(c->name, 0);
 	is(raw_call(c, FH_SYS_env_ctl, 0, FH_ENV_THAW, 0, 0), -FH_EPERM, "no env thaws itself");
 	is(raw_call(c, FH_SYS_env_ctl, env_self(), FH_ENV_FREEZE, 0, 0), -FH_EPERM, "or freezes its parent");
 	returns(sys_env_ctl(info->root_env, FH_ENV_FREEZE, 0, 0), -FH_EPERM, "root is not frozen");

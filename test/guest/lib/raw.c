@@ -112,8 +112,7 @@ int raw_end(struct raw *r)
 		space_unpeek(&r->space);
 		return env_reap_pfn(r->env, &freed);
 	}
-	for (unsigned i = 0; i < 100 && sys_thread_ctl(r->name, FH_THREAD_STOP, 0) == -FH_EBUSY; i++)
-		thread_yield();
+	thread_stop(r->name, 0);
 	space_unmap(space_current(), r->base, RAW_PAGES);
 	if ((e = frame_put_typed(r->thread)) < 0)
 		return e;
@@ -137,8 +136,7 @@ unsigned raw_wait(struct raw *r, unsigned ms)
 			break;
 		sys_thread_switch(r->name, 0, RAW_BELL, cpu_tsc() + info->tsc_khz);
 	}
-	while (sys_thread_ctl(r->name, FH_THREAD_STOP, 0) == -FH_EBUSY)
-		thread_yield();
+	thread_stop(r->name, 0);
 	return FH_READY;
 }
 
@@ -146,6 +144,8 @@ void raw_let(struct raw *r, uint64_t give, unsigned ms)
 {
 	sys_thread_switch(0, 0, RAW_BELL, 1); /* a bell from before would end the wait at once */
 	sys_thread_switch(r->name, give, RAW_BELL, cpu_tsc() + ms * info->tsc_khz);
+	while (r->view->state == FH_RUNNING) /* on another CPU, which goes on with it until its next tick */
+		thread_sleep(1);
 }
 
 unsigned raw_resume(struct raw *r, unsigned ms)
