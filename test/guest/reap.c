@@ -10,7 +10,7 @@
 #include "touch.h"
 
 #define CHILDREN 4u
-#define ROUNDS 40u
+#define ROUNDS 24u
 #define QUOTA 1000ul /* unused frames that a child is left */
 
 /* In a page shared with all children. */

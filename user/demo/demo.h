@@ -25,8 +25,12 @@ extern volatile struct sibling {
 	unsigned cpu;
 	bool ready;
 } *sibling;
-/* Fork n children; child i knows the others' names, and exits with run(i): 0 is success. False: said why. */
+/* Fork n children, tell them each other's names. After siblings_go child i does run(i), and exits with that: 0 is success.
+ * False: said why. */
 bool siblings_start(unsigned n, int (*run)(unsigned i));
+void siblings_go(void);
+/* Child i runs on this CPU only. */
+void sibling_pin(unsigned i, unsigned cpu);
 /* In the parent: wait for those that are left, reap them; returns how many failed. */
 int siblings_end(void);
 struct env *sibling_env(unsigned i);
@@ -36,6 +40,9 @@ void sibling_ready(unsigned me);
 void sibling_await(unsigned i);
 /* Ring child `to`; wait until somebody rings us; both, between children 0 and 1. */
 void ring(unsigned to), ring_wait(void), hand_over(unsigned to);
+
+/* A window of n pages at va, with `rights`, for child `other`; where the one is linked that it has for us. NULL: failed. */
+volatile char *exchange(struct window *, va_t va, size_t n, unsigned rights, unsigned other);
 
 /* Touch a byte whose page may not be there, in a region with the fault function `miss`: the byte read or -1; whether it was
  * written. What went wrong is in `missed`. */

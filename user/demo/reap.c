@@ -12,19 +12,6 @@ static void spin(void *arg)
 		cpu_pause();
 }
 
-/* A window over the page at va for the other one, and the window that it has for us. */
-static volatile char *exchange(va_t va, unsigned other, struct window *w)
-{
-	pfn_t theirs;
-
-	if (window_new(w) < 0 || window_show(w, 0, va, 1, RIGHT_R | RIGHT_W) < 0 || window_grant(w, sibling[other].env) < 0)
-		return NULL;
-	while (!(theirs = granted_next(0, FH_PT1, fh_name_pfn(sibling[other].env))))
-		thread_sleep(1);
-	int64_t at = window_link(theirs, RIGHT_R | RIGHT_W, miss, NULL);
-	return mm_failed(at) ? NULL : (volatile char *)at;
-}
-
 /* Whatever an env can hold. It never ends by itself. */
 static int victim(void)
 {
@@ -33,7 +20,7 @@ static int victim(void)
 	struct env *child;
 	struct window w;
 
-	if (!exchange(pages, WITNESS, &w) || page_give(pages + FH_PAGE, sibling[WITNESS].env) < 0)
+	if (!exchange(&w, pages, 1, RIGHT_R | RIGHT_W, WITNESS) || page_give(pages + FH_PAGE, sibling[WITNESS].env) < 0)
 		return 1;
 	frame_get(space_current()->frames, 10, 1, 0, 0); /* mapped nowhere */
 	for (unsigned i = 0; i < 2; i++) {
@@ -58,7 +45,7 @@ static int witness(void)
 	struct window w;
 
 	page[0] = 'w';
-	volatile char *theirs = exchange((va_t)page, VICTIM, &w);
+	volatile char *theirs = exchange(&w, (va_t)page, 1, RIGHT_R | RIGHT_W, VICTIM);
 	if (!theirs || !try_write(theirs, 'x'))
 		return 1;
 	sibling_ready(WITNESS);
@@ -94,6 +81,7 @@ int demo_reap(void)
 
 	if (!siblings_start(2, run))
 		return 1;
+	siblings_go();
 	sibling_await(VICTIM);
 	sibling_await(WITNESS);
 	count(sibling_env(VICTIM)->pfn, n);

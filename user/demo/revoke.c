@@ -79,6 +79,7 @@ int demo_revoke(void)
 
 	if (!siblings_start(2, run))
 		return 1;
+	siblings_go();
 	for (unsigned i = OBEYS; i <= IGNORES; i++)
 		tighten(i);
 	int64_t owned = frame_owned(sibling_env(OBEYS)->pfn), back = env_revoke(sibling_env(OBEYS), WANTED, 2000);

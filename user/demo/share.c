@@ -2,29 +2,56 @@
 #include "demo.h"
 
 #define PAGES 4u
-#define WORDS (FH_PAGE / sizeof(uint64_t))
-#define ROUNDS 50u
+#define ITEMS 50000ul
+#define SLOTS 256u
 
 enum { PRODUCER, CONSUMER };
 
+/* Page 0 of the producer's window. The consumer has one, too, whose first word says how many it has had. */
+struct belt {
+	volatile uint64_t made;
+	volatile uint64_t item[SLOTS];
+};
+
 static uint64_t item(uint64_t n) { return n * n + 1; }
 
-/* Page 0 carries the goods, the others are for what comes after. */
+/* No call is made while the other keeps up. */
+static void make(struct belt *belt, const volatile uint64_t *had)
+{
+	for (uint64_t n = 0; n < ITEMS; n++) {
+		while (n - *had >= SLOTS)
+			thread_yield();
+		belt->item[n % SLOTS] = item(n);
+		sibling[PRODUCER].cpu = (unsigned)upcall_word(UPCALL_OFFSET(cpu));
+		belt->made = n + 1;
+	}
+}
+
+static uint64_t use(const struct belt *belt, volatile uint64_t *had)
+{
+	uint64_t wrong = 0;
+
+	for (uint64_t n = 0; n < ITEMS; n++) {
+		while (belt->made == n)
+			thread_yield();
+		wrong += belt->item[n % SLOTS] != item(n);
+		*had = n + 1;
+	}
+	return wrong;
+}
+
 static int produce(void)
 {
-	volatile uint64_t *page = (uint64_t *)mm_map(0, PAGES * FH_PAGE, RIGHT_R | RIGHT_W, MM_EAGER);
+	char *page = (char *)mm_map(0, PAGES * FH_PAGE, RIGHT_R | RIGHT_W, MM_EAGER);
 	struct window w;
 
-	for (unsigned i = 0; i < PAGES; i++)
-		page[i * WORDS] = '0' + i;
-	if (window_new(&w) < 0 || window_show(&w, 0, (va_t)page, PAGES, RIGHT_R) < 0 ||
-	    window_grant(&w, sibling[CONSUMER].env) < 0)
+	page[2 * FH_PAGE] = '2';
+	page[3 * FH_PAGE] = '3';
+	const volatile void *theirs = exchange(&w, (va_t)page, PAGES, RIGHT_R, CONSUMER);
+	if (!theirs)
 		return 1;
-	for (uint64_t round = 0; round < ROUNDS; round++) {
-		for (uint64_t i = 0; i < WORDS; i++)
-			page[i] = item(round * WORDS + i);
-		hand_over(CONSUMER);
-	}
+	make((struct belt *)page, theirs);
+	ring_wait();
 	printf("  producer: taking page 2 back\n");
 	if (window_hide(&w, 2, 1) < 0)
 		return 1;
@@ -33,28 +60,22 @@ static int produce(void)
 	if (window_withdraw(&w) < 0)
 		return 1;
 	ring(CONSUMER);
-	return page[2 * WORDS] != '2' || window_free(&w) < 0; /* the pages themselves are as they were */
+	return page[2 * FH_PAGE] != '2' || window_unlink((va_t)theirs) < 0 || window_free(&w) < 0; /* the pages are as they were */
 }
 
 static int consume(void)
 {
-	uint64_t wrong = 0;
+	volatile uint64_t *had = (uint64_t *)mm_map(0, FH_PAGE, RIGHT_R | RIGHT_W, MM_EAGER);
+	struct window w;
 	int bad = 0;
 
-	ring_wait();
-	int64_t at = window_link(granted_next(0, FH_PT1, fh_name_pfn(sibling[PRODUCER].env)), RIGHT_R, miss, NULL);
-	if (mm_failed(at))
-		return check(false, "window_link: %s", error_name((int)at));
-	const volatile uint64_t *goods = (const volatile uint64_t *)at;
-	volatile char *page = (volatile char *)at;
-	for (uint64_t round = 0; round < ROUNDS; round++) {
-		for (uint64_t i = 0; i < WORDS; i++)
-			wrong += goods[i] != item(round * WORDS + i);
-		if (round < ROUNDS - 1)
-			hand_over(PRODUCER);
-	}
-	bad += check(!wrong, "%lu words through one page, producer on CPU %u, consumer on CPU %u", ROUNDS * WORDS,
-	             sibling[PRODUCER].cpu, (unsigned)upcall_word(UPCALL_OFFSET(cpu)));
+	volatile char *page = exchange(&w, (va_t)had, 1, RIGHT_R, PRODUCER);
+	if (!page)
+		return 1;
+	uint64_t wrong = use((const struct belt *)page, had);
+	unsigned there = sibling[PRODUCER].cpu, here = (unsigned)upcall_word(UPCALL_OFFSET(cpu));
+	bad += check(!wrong && (info->ncpus == 1 || there != here),
+	             "%lu items through one page, producer on CPU %u, consumer on CPU %u", ITEMS, there, here);
 	bool wrote = try_write(page, 'x');
 	bad += check(!wrote && missed.error & FAULT_WRITE && missed.error & FAULT_PRESENT,
 	             "the consumer's write faults: error %#lx at %#lx", missed.error, missed.address);
@@ -72,4 +93,12 @@ static int consume(void)
 
 static int run(unsigned i) { return i == PRODUCER ? produce() : consume(); }
 
-int demo_share(void) { return siblings_start(2, run) ? siblings_end() : 1; }
+int demo_share(void)
+{
+	if (!siblings_start(2, run))
+		return 1;
+	for (unsigned i = PRODUCER; i <= CONSUMER; i++)
+		sibling_pin(i, i % info->ncpus);
+	siblings_go();
+	return siblings_end();
+}

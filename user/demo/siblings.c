@@ -4,11 +4,20 @@
  */
 #include "demo.h"
 
+#include "syscall.h"
+
 #define SLOTS 8u
+enum { BELL_GO = BELL_USER, BELL_TURN }; /* bits don't count: what may come twice before it is taken needs two */
 
 volatile struct sibling *sibling;
 static struct env *child[SIBLINGS];
 static unsigned count;
+
+static void wait_for(unsigned bell)
+{
+	while (sys_thread_switch(0, 0, 1ul << bell, 0) <= 0)
+		;
+}
 
 static bool introduce(void)
 {
@@ -17,16 +26,14 @@ static bool introduce(void)
 			if (i != k && env_admit(child[i]->name, child[k]->name) < 0)
 				return false;
 		sibling[i].thread = child[i]->thread_name;
+		sibling[i].env = child[i]->name;
 	}
-	for (unsigned i = 0; i < count; i++)
-		sibling[i].env = child[i]->name; /* this is what they wait for */
 	return true;
 }
 
-static _Noreturn void live(int (*run)(unsigned), unsigned i, unsigned n)
+static _Noreturn void live(int (*run)(unsigned), unsigned i)
 {
-	while (!sibling[n - 1].env)
-		thread_sleep(1);
+	wait_for(BELL_GO);
 	exit(run(i));
 }
 
@@ -36,12 +43,28 @@ bool siblings_start(unsigned n, int (*run)(unsigned i))
 	for (count = 0; count < n; count++) {
 		int r = env_fork(&child[count]);
 		if (r == 0)
-			live(run, count, n);
+			live(run, count);
 		if (r < 0)
 			return !check(false, "env_fork: %s", error_name(r));
 		slot_give(child[count]->thread_name, SLOTS); /* more than a fork gets: for threads and children of its own */
 	}
 	return introduce();
+}
+
+void siblings_go(void)
+{
+	for (unsigned i = 0; i < count; i++)
+		sys_thread_switch(sibling[i].thread, 1ul << BELL_GO, 0, 0);
+}
+
+/* All slots that it has, and gets, are that CPU's. */
+void sibling_pin(unsigned i, unsigned cpu)
+{
+	unsigned n = (unsigned)slot_take(child[i]->thread);
+
+	for (unsigned slot = 0; slot < cpu_view(cpu)->nslices && n > 0; slot++)
+		if (cpu_view(cpu)->slice[slot] == thread_main.name)
+			n -= sys_cpu_slice(info->cpu_pfn[cpu], slot, sibling[i].thread) >= 0;
 }
 
 struct env *sibling_env(unsigned i) { return child[i]; }
@@ -78,19 +101,25 @@ int siblings_end(void)
 	return bad;
 }
 
-void ring(unsigned to) { sys_thread_switch(sibling[to].thread, 1ul << BELL_USER, 0, 0); }
-
-void ring_wait(void)
-{
-	while (sys_thread_switch(0, 0, 1ul << BELL_USER, 0) <= 0)
-		;
-}
+void ring(unsigned to) { sys_thread_switch(sibling[to].thread, 1ul << BELL_TURN, 0, 0); }
+void ring_wait(void) { wait_for(BELL_TURN); }
 
 void hand_over(unsigned to)
 {
-	sibling[to ^ 1].cpu = (unsigned)upcall_word(UPCALL_OFFSET(cpu));
 	ring(to);
 	ring_wait();
+}
+
+volatile char *exchange(struct window *w, va_t va, size_t n, unsigned rights, unsigned other)
+{
+	pfn_t theirs;
+
+	if (window_new(w) < 0 || window_show(w, 0, va, n, rights) < 0 || window_grant(w, sibling[other].env) < 0)
+		return NULL;
+	while (!(theirs = granted_next(0, FH_PT1, fh_name_pfn(sibling[other].env))))
+		thread_sleep(1);
+	int64_t at = window_link(theirs, RIGHT_R | RIGHT_W, miss, NULL);
+	return mm_failed(at) ? NULL : (volatile char *)at;
 }
 
 /* ---- Touching what may not be there ---- */
