@@ -18,6 +18,7 @@
 #define PAGES 32u    /* pages that a worker maps for itself */
 #define WINDOWS 8u   /* slots for windows in its tree, from WINDOW_SLOT on */
 #define WINDOW_SLOT 100u
+#define SPARE 300u   /* frames that a child may claim */
 #define PLACES 10u   /* workers at a time */
 #define THREADS 2u   /* the first of them are threads of the parent */
 #define BASE_VA 0x600000000000ul /* worker k's pages: k GiB from here on; its windows WINDOW_SLOT * 2 MiB above */
@@ -49,6 +50,7 @@ struct worker {
 		pfn_t frame;
 		uint64_t tag;
 		bool dirty; /* unmapped, and not flushed */
+		bool stale; /* and written to since without a fault */
 	} page[PAGES];
 };
 
@@ -134,16 +136,16 @@ static void page_map(struct worker *w, unsigned i)
 
 	if (w->page[i].dirty && sys_tlb_flush(0, w->parent ? FH_TLB_ALL : FH_TLB_LOCAL, va, w->parent ? 0 : 1) < 0)
 		return;
-	w->page[i].dirty = false;
+	w->page[i].dirty = w->page[i].stale = false;
 	if (done(w, sys_pt_set(fh_what(FH_OP_CLAIM, 0, w->pt1, i, 1), f << 12 | FH_P | FH_W | FH_U | FH_NX, 0).rax) < 0)
 		return;
 	volatile uint64_t *words = (uint64_t *)va;
 	unsigned k = (unsigned)draw(w, 512);
-	if (words[0] || words[k] || words[511])
-		wrong(w, "a page just claimed isn't zero", words[0] ? words[0] : words[k], words[511]);
+	if (words[0] || words[1] || words[k] || words[511])
+		wrong(w, "a page just claimed isn't zero", words[0] | words[1], words[k] | words[511]);
 	w->page[i].frame = f;
 	w->page[i].tag = (uint64_t)w->place << 56 | w->p->steps << 8 | i;
-	words[0] = words[511] = w->page[i].tag;
+	words[0] = words[1] = words[511] = w->page[i].tag;
 	w->p->pages++;
 }
 
@@ -152,15 +154,26 @@ static void page_unmap(struct worker *w, unsigned i)
 	va_t va = w->pages + i * FH_PAGE;
 	volatile uint64_t *words = (uint64_t *)va;
 
-	if (words[0] != w->page[i].tag || words[511] != w->page[i].tag)
-		wrong(w, "a page has changed", words[0], w->page[i].tag);
+	if (words[0] != w->page[i].tag || words[1] != w->page[i].tag || words[511] != w->page[i].tag)
+		wrong(w, "a page has changed", words[0] ^ words[1] ^ words[511], w->page[i].tag);
 	bool lazy = draw(w, 2);
 	if (sys_pt_set(fh_what(FH_OP_UNMAP_FREE, lazy ? 0 : local(w), w->pt1, i, 1), 0, w->parent ? 0 : va).rax < 0)
 		return;
 	w->page[i].frame = 0;
-	w->page[i].dirty = lazy;
-	for (unsigned k = 0; lazy && k < 20 && stress_poke(va + 8, STALE); k++)
-		w->p->pokes++; /* the frame is whose it may be: he must never see it */
+	w->page[i].dirty = w->page[i].stale = lazy;
+}
+
+/* Write by a translation that should be gone, or may be still there: whosever the frame is, he must never see it. */
+static void poke(struct worker *w)
+{
+	unsigned i = (unsigned)draw(w, PAGES);
+
+	for (unsigned k = 0; k < PAGES && !w->page[i].stale; k++)
+		i = (i + 1) % PAGES;
+	for (unsigned k = 0; k < 200 && w->page[i].stale; k++) {
+		w->page[i].stale = stress_poke(w->pages + i * FH_PAGE + 8, STALE);
+		w->p->pokes += w->page[i].stale;
+	}
 }
 
 static void do_page(struct worker *w)
@@ -367,10 +380,11 @@ static void do_attack(struct worker *w)
 static void step(struct worker *w)
 {
 	static void (*const acts[])(struct worker *) = {
-	    do_page, do_page, do_page, do_page, do_frame, do_frame, do_frame, do_retype, do_retype, do_set, do_set, do_set, do_set, do_batch,
+	    do_page, do_page, do_page, do_page, do_page, do_frame, do_frame, do_frame, do_frame, do_frame, do_retype, do_retype, do_set, do_set, do_set, do_set, do_batch,
 	    do_grant, do_grant, do_take, do_window, do_window, do_window, do_thread, do_thread, do_bell, do_env, do_env, do_sync, do_attack,
 	};
 	acts[draw(w, sizeof(acts) / sizeof(acts[0]))](w);
+	poke(w);
 	w->p->steps++;
 }
 
@@ -413,6 +427,7 @@ static void make_child(unsigned place)
 {
 	unsigned mine = number++;
 	struct fh_thread t;
+	struct fh_env e;
 
 	memset(&shared->place[place], 0, offsetof(struct place, steps)); /* the counts go on */
 	int r = env_fork(&child[place]);
@@ -421,8 +436,10 @@ static void make_child(unsigned place)
 		work(place, mine);
 		exit(0);
 	}
-	if (r < 0 || thread_look(child[place]->thread, &t) < 0)
+	if (r < 0 || thread_look(child[place]->thread, &t) < 0 || env_look(child[place]->pfn, &e) < 0)
 		panic("no child %u: %s", mine, error_name(r));
+	if (fh_quota(e.account) - fh_owned(e.account) > SPARE) /* a fork leaves its child half of all there is */
+		sys_env_ctl(child[place]->name, FH_ENV_QUOTA, fh_owned(e.account) + SPARE - fh_quota(e.account), 0);
 	struct space s = {.root = t.root, .env = child[place]->pfn, .frames = &frames_first};
 	if ((r = space_map(&s, SHARE_VA, share, 1, RIGHT_R | RIGHT_W)) < 0 || !cpu_place(child[place]->thread_name, place % info->ncpus))
 		panic("no place for child %u: %s", mine, error_name(r));
