@@ -33,6 +33,16 @@ HOLDS = {
         ("NCPU=2 MOVES=3 NO_AWAIT", "the reference of the loaded root suffices without the wait"),
         ("NCPU=2 MOVES=3 NO_REF", "and the wait without the reference"),
     ],
+    "link": [
+        ("", "2 CPUs of one tenant link and unlink: withdrawn is withdrawn, no deadlock"),
+        ("STRANGERS", "withdrawn from one tenant, granted to another: never both"),
+    ],
+    "env": [
+        ("", "two bury it, one walks through it, one looks it up: nobody meets what comes after it"),
+    ],
+    "lock": [
+        ("CALLS=2", "3 CPUs, 2 calls each: mutual exclusion, type and owner stay, no deadlock"),
+    ],
     "wake": [
         ("", "rings, preemption, a gift: no lost wake-up"),
         ("MOVE RINGS=1 GIFTS=0", "T moves to another CPU's vector meanwhile: no lost wake-up"),
@@ -48,6 +58,17 @@ HOLDS_LONG = {
     "root": [
         ("NCPU=3 MOVES=2", "3 CPUs, 2 switches"),
         ("NCPU=2 MOVES=6", "2 CPUs, 6 switches"),
+    ],
+    "link": [
+        ("LINKS=3 ROUNDS=3", "3 times each, 3 grants"),
+        ("LINKS=4 ROUNDS=3 STRANGERS", "4 times each, 3 grants"),
+    ],
+    "env": [
+        ("TICKS=2", "2 ticks"),
+    ],
+    "lock": [
+        ("CALLS=3", "3 CPUs, 3 calls each"),
+        ("NCPU=2 CALLS=6", "2 CPUs, 6 calls each"),
     ],
     "wake": [
         ("MOVE", "all at once: no lost wake-up"),
@@ -80,6 +101,34 @@ MISTAKES = {
         ("UNREF_EARLY", "NO_AWAIT", ASSERTION, "the old root's reference is dropped before the new one is loaded"),
         ("NOTE_LATE", "", ASSERTION, "a CPU says which root it has after loading it: a flush leaves it out"),
         ("NO_TICK", "", DEADLOCK, "without ticks a flush may wait for a CPU that was just switching roots"),
+    ],
+    "link": [
+        ("TENANT_LAST", "", ASSERTION, "the tenant is cleared last"),
+        ("NO_RECHECK", "", ASSERTION, "the tenant isn't looked at again after the link is made"),
+        ("RECHECK_LATE", "", ASSERTION, "it is looked at again after the entry is written"),
+        ("LINK_NO_CAS", "STRANGERS", ASSERTION, "the link is stored, not compared and swapped"),
+        ("LINK_BEFORE_STAMP", "", ASSERTION, "the link is cleared before the stamp: who reads 0 waits for too little"),
+        ("NO_REVALIDATE", "", ASSERTION, "link and entry aren't looked at again under the parent's lock"),
+        ("NO_WAIT_UNLINKED", "", ASSERTION, "withdrawing what the tenant has unlinked doesn't wait"),
+        ("GRANT_HOT", "STRANGERS", ASSERTION, "a table that isn't quiet is granted again"),
+    ],
+    "env": [
+        ("DIE_UNCLAIMED", "", ASSERTION, "an env dies before it is claimed: another CPU buries it first"),
+        ("STAMP_BEFORE_DEAD", "", ASSERTION, "the stamp is taken before the env is dead"),
+        ("NO_DEAD_STAMP", "", ASSERTION, "the dead env isn't stamped"),
+        ("RETURN_EARLY", "", ASSERTION, "the owner's count drops before the frame is FREE"),
+        ("WALK_ACROSS_LOAD", "", ASSERTION, "a walk goes on after its CPU has loaded its root"),
+        ("DEAD_PASSES", "", ASSERTION, "a look-up doesn't ask whether the env is dead"),
+        ("SERIAL_FIRST", "", ASSERTION, "a look-up compares the serial before it looks at the account"),
+    ],
+    "lock": [
+        ("NO_TYPE_CHECK", "", ASSERTION, "the lock is taken whatever the table is by now"),
+        ("PASS_FIRST", "", ASSERTION, "the ticket is passed on before the bit is cleared"),
+        ("CLAIM_LOCKED", "", ASSERTION, "a locked table is claimed"),
+        ("KEEP_TICKET", "", DEADLOCK, "who is refused keeps the ticket"),
+        ("AWAIT_LOCKED", "", DEADLOCK, "a lock is held while waiting for flushes"),
+        ("SPIN_ON_BUSY", "", DEADLOCK, "a lock is held while waiting for a BUSY frame"),
+        ("TWO_LOCKS", "", DEADLOCK, "two tables are locked at once"),
     ],
     "wake": [
         ("FLAG_LATE", "", ASSERTION, "the idle flag is set after the second walk"),
@@ -116,7 +165,7 @@ def check(model, flags, memory, only=None):
     for old in glob.glob(where + "/*"):
         os.remove(old)
     for step in (["spin", "-a", *defines, source],
-                 ["gcc", "-O1" if only else "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={memory}", "-o", "pan", "pan.c"]):
+                 ["gcc", "-O0" if only else "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={memory}", "-o", "pan", "pan.c"]):
         made = command(*step, cwd=where)
         if made.returncode or "error" in made.stdout.lower():
             return " ".join(step[:2]) + " failed", 0, made.stdout

@@ -1,0 +1,216 @@
+/*
+ * link.pml - a granted window: link, unlink, withdraw, grant again (docs/design.md, sections 4 and 5). Read it beside
+ * get_child and drop_child in src/kern/pte.c, unlink_slot in pt.c, and frame_grant.
+ *
+ * Proved: when withdrawing has returned, no table of the tenant's leads to the window T and no CPU has it in its
+ * paging-structure caches, and it stays so until T is granted again; T is never reached by anybody but its tenant of the
+ * time; it is linked at most once; counts don't go below zero; who withdraws tries again only when a link was made
+ * meanwhile; nobody is stuck.
+ *
+ * The machine: owner A (CPU 0) grants T to tenant 1, withdraws it, puts a frame of its own into it, and grants it to
+ * tenant 2, or to 1 again. CPUs 1 and 2 are those of the tenants: with -DSTRANGERS one each, else both of tenant 1; they link T
+ * into a slot of parent table 1 or 2 and unlink it, LINKS times each. A withdrawal may be refused after it has unlinked
+ * (-EAGAIN); then A may try to grant T anew without waiting, which must see for itself that T is quiet.
+ * Left out: the ticket (lock.pml), the epochs' inner life (epoch.pml): loading a root is one step. Bounds: LINKS,
+ * ROUNDS of grant and withdrawal.
+ */
+#ifndef LINKS
+#define LINKS 2
+#endif
+#ifndef ROUNDS
+#define ROUNDS 2
+#endif
+
+byte clock = 2, epoch[3] = 2;
+bool cached[3];            /* the CPU's paging-structure caches lead to T */
+bool locked[3], entry[3];  /* parents 1 and 2: the slot leads to T */
+byte link, tenant, refs, stamp = 1; /* of T: 0, or the parent; 0, or the tenant */
+byte held;                 /* a ghost: who may reach T */
+#ifdef STRANGERS
+#define tenant_of(c) (c)
+#define reaches(c) entry[c]
+#else
+#define tenant_of(c) 1
+#define reaches(c) (entry[1] || entry[2])
+#endif
+
+active proctype Hardware() {
+end:	do
+	:: atomic { !cached[1] && reaches(1) -> cached[1] = true; assert(held == tenant_of(1)) }
+	:: atomic { !cached[2] && reaches(2) -> cached[2] = true; assert(held == tenant_of(2)) }
+	od
+}
+
+inline load_root() { d_step { epoch[c] = clock; cached[c] = false } }
+inline stamp_t() {
+	s = clock;
+	atomic { if :: stamp < s -> stamp = s :: else fi; s = 0 }
+}
+inline unref() { atomic { assert(refs > 0); refs-- } }
+inline lock(p) { atomic { !locked[p] -> locked[p] = true } }
+
+/* Parent p is locked: its link to T goes. */
+inline drop_child(p) {
+	entry[p] = false;                                            /* [link 1] LOCKed exchange */
+#ifdef LINK_BEFORE_STAMP
+	atomic { assert(link == p); link = 0 };
+	stamp_t();
+#else
+	stamp_t();                                                   /* [link 2] */
+	atomic { assert(link == p); link = 0 };                      /* [link 3] after the stamp: who reads 0 waits for it */
+#endif
+	unref()                                                      /* [link 4] strictly last */
+}
+
+inline link_t(p) {
+	if
+	:: tenant != tenant_of(c) -> goto unlock                     /* [link 5] */
+	:: else
+	fi;
+	refs++;                                                      /* [link 6] CAS {type, owner, refs} */
+#ifdef LINK_NO_CAS
+	link = p;
+#else
+	atomic {
+		if
+		:: link == 0 -> link = p; won = true                 /* [link 7] CAS */
+		:: else
+		fi
+	};
+	if
+	:: !won -> unref(); goto unlock
+	:: else
+	fi;
+#endif
+#ifdef RECHECK_LATE
+	entry[p] = true;
+	if
+	:: tenant != tenant_of(c) -> entry[p] = false; link = 0; unref()
+	:: else
+	fi
+#else
+	if
+#ifndef NO_RECHECK
+	:: tenant != tenant_of(c) -> link = 0; unref()               /* [link 8] recheck: withdrawn meanwhile */
+#endif
+	:: else -> entry[p] = true                                   /* [link 9] */
+	fi
+#endif
+}
+
+proctype Cpu(byte c) {
+	byte n, s, p;
+	bool won;
+user_mode:
+end:	if
+	:: epoch[c] < clock -> load_root(); goto user_mode
+	:: n < LINKS -> n++
+	fi;
+	if
+	:: p = c
+#ifndef STRANGERS
+	:: p = 3 - c
+#endif
+	fi;
+	lock(p);                                                     /* [link 10] */
+	if
+	:: entry[p] -> drop_child(p)
+	:: else -> link_t(p)
+	fi;
+unlock:	atomic { locked[p] = false; p = 0; won = false; s = 0 };
+	goto user_mode
+}
+
+inline quiet_wait(s) {
+	d_step { if :: clock == s -> clock++ :: else fi; epoch[c] = clock };
+	epoch[1] > s; epoch[2] > s
+}
+
+inline withdraw() {
+#ifndef TENANT_LAST
+	tenant = 0;                                                  /* [link 11] exchange, first */
+#endif
+	do
+	:: l = link;                                                 /* [link 12] */
+		if
+		:: l == 0 -> break
+		:: else
+		fi;
+		tries++;
+#ifndef TENANT_LAST
+		assert(tries <= LINKS + LINKS + 1);
+#endif
+		lock(l);                                             /* [link 13] that parent's lock */
+#ifdef NO_REVALIDATE
+		drop_child(l);
+#else
+		if
+		:: link == l && entry[l] -> drop_child(l)            /* [link 14] still this slot, and the entry names T */
+		:: else
+		fi;
+#endif
+		locked[l] = false
+	od;
+#ifdef TENANT_LAST
+	tenant = 0;
+#endif
+	l = 0;
+	if
+	:: refusals > 0 -> refusals--; waited = false                /* -EAGAIN: unlinked, but not waited for */
+	:: true ->
+#ifdef NO_WAIT_UNLINKED
+		if
+		:: tries > 0 -> s = stamp; quiet_wait(s)
+		:: else
+		fi;
+#else
+		s = stamp;
+		quiet_wait(s);                                       /* [link 15] also when link was 0 already */
+#endif
+		held = 0;
+		waited = true;
+		assert(!entry[1] && !entry[2] && !cached[1] && !cached[2])
+	fi;
+	atomic { s = 0; tries = 0 }
+}
+
+proctype Owner() {
+	byte c = 0, s, l, tries, n, to = 1, refusals = 1;
+	bool waited = true;
+	do
+	:: n < ROUNDS -> n++;
+		/* frame_grant(T, to) */
+		if
+#ifndef GRANT_HOT
+		:: !(epoch[1] > stamp && epoch[2] > stamp) -> skip   /* [link 16] not quiet: -EAGAIN */
+		:: epoch[1] > stamp && epoch[2] > stamp ->
+#else
+		:: true ->
+#endif
+			assert(!cached[1] && !cached[2]);
+			held = to;
+			tenant = to                                  /* [link 17] under T's own lock */
+		fi;
+		withdraw();
+		/* what A now puts into T is A's alone */
+		assert(!waited || (!entry[1] && !entry[2] && !cached[1] && !cached[2]));
+		if
+		:: to = 1
+#ifdef STRANGERS
+		:: to = 2
+#endif
+		fi
+	:: n == ROUNDS -> break
+	od;
+	if
+	:: !waited -> s = stamp; quiet_wait(s)
+	:: else
+	fi;
+	assert(!entry[1] && !entry[2] && !cached[1] && !cached[2]);
+	timeout;
+	assert(!entry[1] && !entry[2] && !cached[1] && !cached[2] && link == 0 && refs == 0)
+}
+
+init {
+	atomic { run Owner(); run Cpu(1); run Cpu(2) }
+}
