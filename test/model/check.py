@@ -165,7 +165,7 @@ def check(model, flags, memory, only=None):
     for old in glob.glob(where + "/*"):
         os.remove(old)
     for step in (["spin", "-a", *defines, source],
-                 ["gcc", "-O0" if only else "-O2", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={memory}", "-o", "pan", "pan.c"]):
+                 ["gcc", "-O0" if only else "-O1", "-w", "-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={memory}", "-o", "pan", "pan.c"]):
         made = command(*step, cwd=where)
         if made.returncode or "error" in made.stdout.lower():
             return " ".join(step[:2]) + " failed", 0, made.stdout
