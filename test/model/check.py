@@ -109,6 +109,7 @@ MISTAKES = {
         ("LINK_NO_CAS", "STRANGERS", ASSERTION, "the link is stored, not compared and swapped"),
         ("LINK_BEFORE_STAMP", "", ASSERTION, "the link is cleared before the stamp: who reads 0 waits for too little"),
         ("NO_REVALIDATE", "", ASSERTION, "link and entry aren't looked at again under the parent's lock"),
+        ("NO_OWNER_CHECK", "", ASSERTION, "whose table it is by now isn't looked at: a stranger's window is unlinked"),
         ("NO_WAIT_UNLINKED", "", ASSERTION, "withdrawing what the tenant has unlinked doesn't wait"),
         ("GRANT_HOT", "STRANGERS", ASSERTION, "a table that isn't quiet is granted again"),
     ],

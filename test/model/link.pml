@@ -11,8 +11,10 @@
  * tenant 2, or to 1 again. CPUs 1 and 2 are those of the tenants: with -DSTRANGERS one each, else both of tenant 1; they link T
  * into a slot of parent table 1 or 2 and unlink it, LINKS times each. A withdrawal may be refused after it has unlinked
  * (-EAGAIN); then A may try to grant T anew without waiting, which must see for itself that T is quiet.
+ * At any time another CPU of A's may free T, and a stranger make it a window of its own, granted to tenant 1: A, still in the
+ * call, must not unlink that.
  * Left out: the ticket (lock.pml), the epochs' inner life (epoch.pml): loading a root is one step. Bounds: LINKS,
- * ROUNDS of grant and withdrawal.
+ * ROUNDS of grant and withdrawal; T changes hands once.
  */
 #ifndef LINKS
 #define LINKS 2
@@ -26,6 +28,7 @@ bool cached[3];            /* the CPU's paging-structure caches lead to T */
 bool locked[3], entry[3];  /* parents 1 and 2: the slot leads to T */
 byte link, tenant, refs, stamp = 1; /* of T: 0, or the parent; 0, or the tenant */
 byte held;                 /* a ghost: who may reach T */
+byte owner = 1;            /* of T: A, or 2 */
 #ifdef STRANGERS
 #define tenant_of(c) (c)
 #define reaches(c) entry[c]
@@ -40,6 +43,8 @@ end:	do
 	:: atomic { !cached[2] && reaches(2) -> cached[2] = true; assert(held == tenant_of(2)) }
 	od
 }
+
+#define unreached (!entry[1] && !entry[2] && !cached[1] && !cached[2])
 
 inline load_root() { d_step { epoch[c] = clock; cached[c] = false } }
 inline stamp_t() {
@@ -128,7 +133,7 @@ inline quiet_wait(s) {
 
 inline withdraw() {
 #ifndef TENANT_LAST
-	tenant = 0;                                                  /* [link 11] exchange, first */
+	atomic { if :: owner == 1 -> tenant = 0 :: else fi };        /* [link 11] exchange under T's lock, first */
 #endif
 	do
 	:: l = link;                                                 /* [link 12] */
@@ -141,23 +146,35 @@ inline withdraw() {
 		assert(tries <= LINKS + LINKS + 1);
 #endif
 		lock(l);                                             /* [link 13] that parent's lock */
+		there = (link == l);                                 /* [link 14] under it: still this slot? */
 #ifdef NO_REVALIDATE
-		drop_child(l);
-#else
+		there = true;
+#endif
 		if
-		:: link == l && entry[l] -> drop_child(l)            /* [link 14] still this slot, and the entry names T */
+#ifndef NO_OWNER_CHECK
+		:: there && owner != 1 -> skip                       /* [link 18] T has gone meanwhile: not A's to unlink */
+		:: there && owner == 1 ->
+#else
+		:: there ->
+#endif
+			assert(owner == 1);
+			drop_child(l)
 		:: else
 		fi;
-#endif
-		locked[l] = false
+		locked[l] = false;
+		if
+		:: there -> break
+		:: else
+		fi
 	od;
 #ifdef TENANT_LAST
-	tenant = 0;
+	atomic { if :: owner == 1 -> tenant = 0 :: else fi };
 #endif
-	l = 0;
+	atomic { l = 0; there = false };
 	if
+	:: owner != 1 -> skip
 	:: refusals > 0 -> refusals--; waited = false                /* -EAGAIN: unlinked, but not waited for */
-	:: true ->
+	:: owner == 1 ->
 #ifdef NO_WAIT_UNLINKED
 		if
 		:: tries > 0 -> s = stamp; quiet_wait(s)
@@ -167,18 +184,17 @@ inline withdraw() {
 		s = stamp;
 		quiet_wait(s);                                       /* [link 15] also when link was 0 already */
 #endif
-		held = 0;
-		waited = true;
-		assert(!entry[1] && !entry[2] && !cached[1] && !cached[2])
+		atomic { if :: owner == 1 -> held = 0; waited = true; assert(unreached) :: else fi }
 	fi;
 	atomic { s = 0; tries = 0 }
 }
 
 proctype Owner() {
 	byte c = 0, s, l, tries, n, to = 1, refusals = 1;
-	bool waited = true;
+	bool waited = true, there;
 	do
-	:: n < ROUNDS -> n++;
+	:: owner != 1 -> break
+	:: owner == 1 && n < ROUNDS -> n++;
 		/* frame_grant(T, to) */
 		if
 #ifndef GRANT_HOT
@@ -187,30 +203,47 @@ proctype Owner() {
 #else
 		:: true ->
 #endif
-			assert(!cached[1] && !cached[2]);
-			held = to;
-			tenant = to                                  /* [link 17] under T's own lock */
+			atomic {
+				if
+				:: owner == 1 -> /* T's own lock is held */
+					assert(!cached[1] && !cached[2]);
+					held = to;
+					tenant = to                  /* [link 17] */
+				:: else
+				fi
+			}
 		fi;
 		withdraw();
 		/* what A now puts into T is A's alone */
-		assert(!waited || (!entry[1] && !entry[2] && !cached[1] && !cached[2]));
+		assert(!waited || owner != 1 || unreached);
 		if
 		:: to = 1
 #ifdef STRANGERS
 		:: to = 2
 #endif
 		fi
-	:: n == ROUNDS -> break
+	:: owner == 1 && n == ROUNDS -> break
 	od;
 	if
 	:: !waited -> s = stamp; quiet_wait(s)
 	:: else
 	fi;
-	assert(!entry[1] && !entry[2] && !cached[1] && !cached[2]);
+	assert(owner != 1 || unreached);
 	timeout;
-	assert(!entry[1] && !entry[2] && !cached[1] && !cached[2] && link == 0 && refs == 0)
+	assert(owner != 1 || (unreached && link == 0 && refs == 0))
+}
+
+/* Another CPU of A's frees T; a stranger claims it, and grants it to tenant 1. */
+proctype Stranger() {
+end:	atomic {
+		refs == 0 && tenant == 0 && epoch[0] > stamp && epoch[1] > stamp && epoch[2] > stamp -> /* [link 19] */
+		assert(!cached[1] && !cached[2]);
+		owner = 2;
+		held = 1;
+		tenant = 1
+	}
 }
 
 init {
-	atomic { run Owner(); run Cpu(1); run Cpu(2) }
+	atomic { run Owner(); run Stranger(); run Cpu(1); run Cpu(2) }
 }

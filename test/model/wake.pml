@@ -9,7 +9,7 @@
  * The machine: CPUs 0 and 1 schedule only T; it is in the vector of CPU 1. T runs, is preempted now and then, and
  * sleeps until its bell rings. A third CPU rings it RINGS times. CPU 0 may be handed T by directed yield (GIFTS times): T
  * then runs away from its home. With -DMOVE yet another CPU puts T into CPU 0's vector, and then takes it out of CPU 1's.
- * Plain stores to T's state and to idle flags become visible late (`state_buffer`, `idle_buffer`); LOCKed instructions
+ * Plain stores to idle flags, and T's state in one mistake, become visible late (`state_buffer`, `idle_buffer`); LOCKed instructions
  * wait for that. An interrupt that arrives before the halt ends it (sti; hlt).
  * Left out: deadlines, unmasked bells, a thread's own reference. Bounds: RINGS, GIFTS, PREEMPTIONS.
  */
@@ -79,25 +79,38 @@ inline leave(s) {
 #ifdef HOME_EARLY
 	h = home;
 #endif
-	state_buffer[c] = s;                                         /* [wake 5] a plain store */
-#ifndef NO_LOCK
-	drained(c);                                                  /* [wake 6] LOCKed: visible before any later load */
+#ifdef NO_LOCK
+	state_buffer[c] = s;
+#else
+	atomic { drained(c) -> state = s };                          /* [wake 5] exchange: visible before any later load */
 #endif
 #ifndef HOME_EARLY
-	h = home;                                                    /* [wake 7] */
+	h = home;                                                    /* [wake 6] */
 #endif
 #ifndef NO_LEAVE_WAKE
 	if
-	:: h != c -> wake(h)
+	:: s == READY && h != c -> wake(h)                           /* [wake 7] it ran here by a gift */
 	:: else
 	fi
 #endif
 }
 
+/* Who made T READY may have seen an earlier sleep: it sleeps on. */
+inline put_back() {
+	if
+	:: found && waits && !bell ->                                /* [wake 17] */
+		found = false;
+		atomic { drained(c) -> state = SLEEPING };           /* [wake 18] exchange */
+		look()                                               /* those who rang meanwhile found no sleeper */
+	:: else
+	fi
+}
+
 inline walk() {
 	if
 	:: in_vector[c] && (state == READY || state_buffer[c] == READY) -> /* [wake 8] */
-		atomic { drained(c) -> if :: state == READY -> state = RUNNING; found = true :: else fi }
+		atomic { drained(c) -> if :: state == READY -> state = RUNNING; found = true :: else fi };
+		put_back()
 	:: else
 	fi
 }
@@ -131,7 +144,12 @@ schedule:
 end_halt:
 	if
 	:: ipi[c] -> ipi[c] = false                                  /* [wake 10] */
-	:: atomic { gifts > 0 && c == 0 && state == READY -> gifts--; state = RUNNING } goto dispatched /* a thread of its own ran */
+	:: atomic { gifts > 0 && c == 0 && state == READY -> gifts--; state = RUNNING; found = true } /* its own thread's gift */
+		put_back();
+		if
+		:: found -> goto dispatched
+		:: else
+		fi
 	fi;
 	idle_buffer[c] = 0;                                          /* [wake 11] plain: the exchange comes before the halt */
 	goto schedule;
@@ -143,10 +161,14 @@ dispatched:
 #endif
 	idle_buffer[c] == 2 -> idle_buffer[c] = 0;
 	if
+	:: waits -> atomic { drained(c) -> bell = false }; waits = false /* it slept: takes what it waited for */
+	:: else
+	fi;
+awake:	if
 	:: atomic { preemptions > 0 -> preemptions-- } leave(READY)
 	:: skip
 		if
-		:: bell -> atomic { drained(c) -> bell = false }; goto dispatched
+		:: bell -> atomic { drained(c) -> bell = false }; goto awake
 		:: else
 		fi;
 		waits = true;                                        /* [wake 12] before it sleeps */
