@@ -190,8 +190,8 @@ proctype Ringer(byte c) {
 }
 
 proctype Mover() {
-	home = 0;                                                    /* [wake 15] before the slot says so */
-	in_vector[0] = true;                                         /* [wake 16] CAS */
+	in_vector[0] = true;                                         /* [wake 15] CAS */
+	home = 0;                                                    /* [wake 16] LOCKed: before the idle flag is read */
 	wake(0);
 	in_vector[1] = false;
 	wake(1)
