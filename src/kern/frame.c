@@ -37,13 +37,13 @@ long env_lookup(pfn_t me, uint64_t name, pfn_t *env)
 	pfn_t e = pfn(fh_name_pfn(name));
 	if (e.n >= nframes || fh_type(state_of(e)) != FH_ENV)
 		return REFUSE(ESRCH, "no ENV frame has this number");
-	uint64_t serial = fh_name_serial(name);
-	if (serial != 0 && serial != env_at(e)->serial)
+	/* Its one stamp was taken when it died: the wait before its frame is reused doesn't cover a later look-up. In this
+	 * order: one that was dead is seen dead, or its serial has gone; one made meanwhile stays for this call. */
+	uint64_t serial = fh_name_serial(name), account = atomic_get(&env_at(e)->account);
+	bool dead = (account & FH_ACCOUNT_DEAD) || fh_type(state_of(e)) != FH_ENV;
+	if (serial != 0 && serial != atomic_get(&env_at(e)->serial))
 		return REFUSE(ESRCH, "the env of this name is gone; another lives in its frame");
-	/* Its one stamp was taken when it died: the wait before its frame is reused doesn't cover a later look-up. The
-	 * type is read again: only then was that its account. */
-	uint64_t account = atomic_get(&env_at(e)->account);
-	if ((account & FH_ACCOUNT_DEAD) || fh_type(state_of(e)) != FH_ENV)
+	if (dead)
 		return REFUSE(ECANCELED, "the env is dead");
 	if (serial == 0 && !authority(me, e))
 		return REFUSE(EPERM, "a name without a serial is only for the env's ancestors");

@@ -43,7 +43,7 @@ static long withdraw(pfn_t f, uint64_t state)
 	record_unlock(f);
 	if (!is_table(fh_type(state)))
 		return 0;
-	r = pt_unlink_foreign(f);
+	r = pt_unlink_foreign(f, owner_of(state));
 	return r < 0 ? r : await_quiet(stamp_of(f)); /* the tenant may have unlinked it just before */
 }
 

@@ -332,7 +332,7 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 
 /* The link word is read without a lock: it holds only once the lock of the parent it names does. Linking and unlinking
  * go under that lock too, so what it then names is there. */
-long pt_unlink_foreign(pfn_t t)
+long pt_unlink_foreign(pfn_t t, pfn_t owner)
 {
 	for (unsigned tries = 0; tries < 3; tries++) {
 		uint64_t link = linked_at(t);
@@ -346,8 +346,8 @@ long pt_unlink_foreign(pfn_t t)
 			continue;
 		struct done d;
 		done_nothing(&d);
-		bool there = linked_at(t) == link;
-		if (there && !authority(at.owner, owner_of(state_of(t))))
+		bool there = linked_at(t) == link; /* then that entry's reference holds t, so it keeps its owner: */
+		if (there && same(owner_of(state_of(t)), owner) && !authority(at.owner, owner))
 			run_clear(&at, 1, 0, &d);
 		settle(&at, &d);
 		if (there)

@@ -19,8 +19,9 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old);
  * refused; *done counts the whole ones. Stops early after a forced flush or when an interrupt is pending. */
 long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done);
 
-/* Unlink table t from the foreign table that its record names, unless that is of an ancestor of t's owner. 0, or -EAGAIN. */
-long pt_unlink_foreign(pfn_t t);
+/* Unlink table t, if it still is `owner`'s, from the foreign table that its record names, unless that is of an ancestor of
+ * the owner. 0, or -EAGAIN. */
+long pt_unlink_foreign(pfn_t t, pfn_t owner);
 
 static inline bool canonical(va_t va) { return (uint64_t)((int64_t)(va << 16) >> 16) == va; }
 /* An address that user code may have mapped: canonical and outside the kernel's slot. */

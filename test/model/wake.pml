@@ -1,0 +1,212 @@
+/*
+ * wake.pml - no wake-up is lost, between a ring and a sleeper and between whoever makes a thread READY and a CPU that
+ * is about to halt. Read it beside schedule, wake, leave and cpu_slice in src/kern/sched.c, thread_ring and
+ * thread_switch in thread.c.
+ *
+ * Proved: when nothing can happen any more, thread T sleeps and no bell that it waits for is set (assertion at the end);
+ * so it never stays READY in the vector of a CPU that has halted, nor asleep with its bell rung. Nobody is stuck.
+ *
+ * The machine: CPUs 0 and 1 schedule only T; it is in the vector of CPU 1. T runs, is preempted now and then, and
+ * sleeps until its bell rings. A third CPU rings it RINGS times. CPU 0 may be handed T by directed yield (GIFTS times): T
+ * then runs away from its home. With -DMOVE yet another CPU puts T into CPU 0's vector, and then takes it out of CPU 1's.
+ * Plain stores to idle flags, and T's state in one mistake, become visible late (`state_buffer`, `idle_buffer`); LOCKed instructions
+ * wait for that. An interrupt that arrives before the halt ends it (sti; hlt).
+ * Left out: deadlines, unmasked bells, a thread's own reference. Bounds: RINGS, GIFTS, PREEMPTIONS.
+ */
+#ifndef RINGS
+#define RINGS 2
+#endif
+#ifndef GIFTS
+#define GIFTS 1
+#endif
+#ifndef PREEMPTIONS
+#define PREEMPTIONS 1
+#endif
+mtype = { NONE, READY, RUNNING, SLEEPING };
+
+mtype state = READY;
+byte home = 1;
+bool bell, waits;
+bool in_vector[2], idle[2], ipi[2];
+mtype state_buffer[3] = NONE;
+byte idle_buffer[3] = 2; /* 2: nothing */
+byte gifts = GIFTS, preemptions = PREEMPTIONS;
+
+active proctype Hardware() {
+end:	do
+	:: atomic { state_buffer[0] != NONE -> state = state_buffer[0]; state_buffer[0] = NONE }
+	:: atomic { state_buffer[1] != NONE -> state = state_buffer[1]; state_buffer[1] = NONE }
+	:: atomic { idle_buffer[0] != 2 -> idle[0] = idle_buffer[0]; idle_buffer[0] = 2 }
+	:: atomic { idle_buffer[1] != 2 -> idle[1] = idle_buffer[1]; idle_buffer[1] = 2 }
+	od
+}
+#define drained(c) (state_buffer[c] == NONE && idle_buffer[c] == 2)
+
+inline wake(cpu) {
+	if
+	:: idle[cpu] ->                                              /* [wake 1] after the LOCKed store of READY */
+		atomic { if :: idle[cpu] -> idle[cpu] = false; ipi[cpu] = true :: else fi } /* [wake 2] */
+	:: else
+	fi
+}
+
+/* thread_ring: by another CPU, or by the sleeper itself after it has left. */
+inline look() {
+	if
+	:: bell ->
+		if
+		:: state == SLEEPING || state_buffer[c] == SLEEPING -> /* [wake 3] then the mask, written before the state was */
+#ifdef WAKE_FIRST
+			h = home;
+			wake(h);
+#endif
+			atomic { drained(c) -> if :: state == SLEEPING && waits -> state = READY; won = true :: else fi } /* [wake 4] */
+		:: else
+		fi;
+#ifndef WAKE_FIRST
+		if
+		:: won -> h = home; wake(h)
+		:: else
+		fi;
+#endif
+		atomic { won = false; h = 0 }
+	:: else
+	fi
+}
+
+/* T leaves CPU c. */
+inline leave(s) {
+#ifdef HOME_EARLY
+	h = home;
+#endif
+#ifdef NO_LOCK
+	state_buffer[c] = s;
+#else
+	atomic { drained(c) -> state = s };                          /* [wake 5] exchange: visible before any later load */
+#endif
+#ifndef HOME_EARLY
+	h = home;                                                    /* [wake 6] */
+#endif
+#ifndef NO_LEAVE_WAKE
+	if
+	:: s == READY && h != c -> wake(h)                           /* [wake 7] it ran here by a gift */
+	:: else
+	fi
+#endif
+}
+
+/* Who made T READY may have seen an earlier sleep: it sleeps on. */
+inline put_back() {
+	if
+	:: found && waits && !bell ->                                /* [wake 17] */
+		found = false;
+		atomic { drained(c) -> state = SLEEPING };           /* [wake 18] exchange */
+		look()                                               /* those who rang meanwhile found no sleeper */
+	:: else
+	fi
+}
+
+inline walk() {
+	if
+	:: in_vector[c] && (state == READY || state_buffer[c] == READY) -> /* [wake 8] */
+		atomic { drained(c) -> if :: state == READY -> state = RUNNING; found = true :: else fi };
+		put_back()
+	:: else
+	fi
+}
+
+proctype Cpu(byte c) {
+	byte h;
+	bool won, found, was;
+schedule:
+	atomic { h = 0; found = false; was = false };
+	walk();
+	if
+	:: found -> goto dispatched
+	:: else
+	fi;
+#ifdef FLAG_LATE
+	walk();
+	if
+	:: found -> goto dispatched
+	:: else
+	fi;
+	atomic { drained(c) -> idle[c] = true };
+#else
+	atomic { drained(c) -> was = idle[c]; idle[c] = true };      /* [wake 9] exchange: say so first, then look again */
+#ifndef NO_SECOND_WALK
+	if
+	:: !was -> goto schedule
+	:: else
+	fi;
+#endif
+#endif
+end_halt:
+	if
+	:: ipi[c] -> ipi[c] = false                                  /* [wake 10] */
+	:: atomic { gifts > 0 && c == 0 && state == READY -> gifts--; state = RUNNING; found = true } /* its own thread's gift */
+		put_back();
+		if
+		:: found -> goto dispatched
+		:: else
+		fi
+	fi;
+	idle_buffer[c] = 0;                                          /* [wake 11] plain: the exchange comes before the halt */
+	goto schedule;
+dispatched:
+	found = false;
+	was = false;
+#ifdef HOME_RAN
+	home = c;
+#endif
+	idle_buffer[c] == 2 -> idle_buffer[c] = 0;
+	if
+	:: waits -> atomic { drained(c) -> bell = false }; waits = false /* it slept: takes what it waited for */
+	:: else
+	fi;
+awake:	if
+	:: atomic { preemptions > 0 -> preemptions-- } leave(READY)
+	:: skip
+		if
+		:: bell -> atomic { drained(c) -> bell = false }; goto awake
+		:: else
+		fi;
+		waits = true;                                        /* [wake 12] before it sleeps */
+		leave(SLEEPING);
+		look()                                               /* [wake 13] bits that came before */
+	fi;
+	goto schedule
+}
+
+proctype Ringer(byte c) {
+	byte n, h;
+	bool won;
+	do
+	:: n < RINGS -> n++;
+		bell = true;                                         /* [wake 14] LOCKed or */
+		look()
+	:: n == RINGS -> break
+	od
+}
+
+proctype Mover() {
+	in_vector[0] = true;                                         /* [wake 15] CAS */
+	home = 0;                                                    /* [wake 16] LOCKed: before the idle flag is read */
+	wake(0);
+	in_vector[1] = false;
+	wake(1)
+}
+
+init {
+	atomic {
+		in_vector[1] = true;
+		run Cpu(0);
+		run Cpu(1);
+		run Ringer(2);
+#ifdef MOVE
+		run Mover()
+#endif
+	}
+end:	timeout;
+	assert(state == SLEEPING && !bell)
+}
