@@ -260,7 +260,7 @@ struct fh_thread {
 	uint64_t bells;       /* doorbell bits not yet taken */
 	uint64_t wait;        /* bits a sleeper waits for */
 	uint64_t deadline;    /* TSC; 0: none */
-	uint64_t home;        /* index of the CPU into whose slices it was put last: woken if idle when this one gets ready */
+	uint64_t home;        /* index of a CPU that has it in its slices, the last one given: woken if idle when it gets ready */
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */

@@ -65,6 +65,29 @@ void wake(unsigned cpu)
 		lapic_resched_ipi(cpu);
 }
 
+static bool in_slices(unsigned cpu, uint64_t name)
+{
+	const struct fh_cpu *frame = cpu_at(cpu)->frame;
+	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++)
+		if (atomic_get(&frame->slice[i]) == name)
+			return true;
+	return false;
+}
+
+void wake_for(pfn_t p)
+{
+	struct fh_thread *t = thread_at(p);
+	uint64_t home = atomic_get(&t->home), name = thread_name(p), other = 0;
+	if (home < ncpus && in_slices(home, name)) {
+		wake(home);
+		return;
+	}
+	while (other < ncpus && !in_slices(other, name))
+		other++; /* once: then it has another home, or, until it is put somewhere, none */
+	if (atomic_cas(&t->home, &home, other) && other < ncpus)
+		wake(other);
+}
+
 void interrupt_cpu(uint64_t ran_on)
 {
 	if (ran_on && ran_on != mach_cpu() + 1ul)
@@ -79,13 +102,13 @@ void leave(unsigned state)
 	fx_save(t->fx);
 	cpu->thread = NULL;
 	cpu->frame->thread = 0;
-	/* From here on any CPU may run it. LOCKed: visible before its home is read, and before thread_switch looks at the bells
+	/* From here on any CPU may run it. LOCKed: visible before slices are read, and before thread_switch looks at the bells
 	 * again. cpu_slice goes the other way round: one of the two wakes the CPU that it moves to meanwhile. */
 	atomic_swap(&t->state, (uint32_t)state);
-	unsigned home = atomic_get(&t->home);
+	/* If it ran here by somebody's gift, its own CPU goes on with it, or watches its deadline. */
+	if (later && atomic_get(&cpu->frame->slice[cpu->slot]) != thread_name(cpu->thread_pfn))
+		wake_for(cpu->thread_pfn);
 	ref_put(cpu->thread_pfn);
-	if (later && home != cpu->id) /* it ran here by somebody's gift: its own CPU goes on with it, or watches its deadline */
-		wake(home);
 }
 
 /* Run t, which the caller holds, if it can run: then the reference is the running one. */
@@ -99,7 +122,8 @@ static bool dispatch(pfn_t p, pfn_t owner)
 		return false;
 	if (t->deadline > rdtsc() && !thread_rung(t)) { /* what was seen of it, here or by who rang it, was an earlier sleep */
 		atomic_swap(&t->state, (uint32_t)FH_SLEEPING);
-		thread_ring(p, 0); /* those who rang meanwhile found no sleeper */
+		thread_ring(p, 0); /* those who rang meanwhile found no sleeper, */
+		wake_for(p);       /* and its own CPU none to watch */
 		return false;
 	}
 	enter(p, owner);
@@ -247,16 +271,18 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 	}
 	if (r == 0 && !atomic_cas(&frame->slice[slot], &old, name))
 		r = REFUSE(EBUSY, "another CPU has just changed the slot");
-	if (name) {
-		if (r == 0)
-			atomic_swap(&thread_at(t)->home, frame->id); /* LOCKed: before wake looks whether the CPU idles */
+	if (r == 0 && name) {
+		uint64_t count = atomic_get(&frame->nslices);
+		while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
+			;
+		atomic_swap(&thread_at(t)->home, frame->id); /* LOCKed: before wake looks whether the CPU idles */
+		wake(frame->id);
+	}
+	if (name)
+		ref_put(t);
+	if (r == 0 && old && old != name && thread_get(root_env, old, &t, &of) == 0) { /* it may be ready, and waken here in vain */
+		wake_for(t);
 		ref_put(t);
 	}
-	if (r < 0)
-		return r;
-	uint64_t count = atomic_get(&frame->nslices);
-	while (count <= slot && name && !atomic_cas(&frame->nslices, &count, slot + 1))
-		;
-	wake(frame->id);
-	return 0;
+	return r;
 }

@@ -45,7 +45,7 @@ void thread_ring(pfn_t p, uint64_t bits)
 	if (bits)
 		atomic_or(&t->bells, bits);
 	if (atomic_get(&t->state) == FH_SLEEPING && thread_rung(t) && atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY))
-		wake(t->home);
+		wake_for(p);
 }
 
 void ring_name(uint64_t name, uint64_t bits)
@@ -232,7 +232,7 @@ static long start(pfn_t p)
 	if (can)
 		t->stop = 0;
 	atomic_swap(&t->state, can ? (uint32_t)FH_READY : state);
-	wake(t->home);
+	wake_for(p);
 	return can ? 0 : REFUSE(EINVAL, "the thread has no root to run on");
 }
 

@@ -79,6 +79,8 @@ struct fh_regs *sched_tick(void);
 void leave(unsigned state);
 /* There may be something to run on this CPU: interrupt it if it idles. After the LOCKed instruction that made it so. */
 void wake(unsigned cpu);
+/* The same for the CPU that has thread t, which the caller holds, in its slices: its home. */
+void wake_for(pfn_t t);
 /* So that it looks whether its thread has been told to stop. `ran_on`: 1 + its index; 0: nobody. */
 void interrupt_cpu(uint64_t ran_on);
 /* Load the root that the running thread should be on. */
