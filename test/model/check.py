@@ -2,7 +2,7 @@
 """test/model/check.py [--long] [MODEL...]: checks the Promela models of the kernel's protocols with spin, prints TAP.
 
 Each model must hold in every state within its bounds, and must fail, for the reason given here, with each of its
-seeded mistakes.
+seeded mistakes. Marks like [epoch 3] in src/kern must name a step of a model, and every step must be marked there.
 By hand:  spin -a -DNCPU=2 test/model/epoch.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan && spin -t -p -g ...
 """
 import glob
@@ -207,6 +207,25 @@ def interleaving(source, trail):
     return "\n".join(lines[-70:])
 
 
+def marks(paths):
+    """{mark: places} of all steps named in these files."""
+    found = {}
+    for path in paths:
+        with open(path) as f:
+            for number, line in enumerate(f, 1):
+                for mark in re.findall(r"\[((?:%s) \d+)\]" % "|".join(MODELS), line):
+                    found.setdefault(mark, []).append(f"{os.path.relpath(path, ROOT)}:{number}")
+    return found
+
+
+def check_marks():
+    steps = marks(glob.glob(HERE + "/*.pml"))
+    code = marks(sorted(glob.glob(ROOT + "/src/kern/**/*.[ch]", recursive=True)))
+    wrong = [f"{code[m][0]}: [{m}] is no step of a model" for m in code if m not in steps]
+    wrong += [f"{steps[m][0]}: [{m}] is marked nowhere in src/kern" for m in steps if m not in code]
+    report(not wrong, f"{len(steps)} steps of the models are marked in the C code, and no others", "\n".join(wrong))
+
+
 def main():
     long = "--long" in sys.argv
     chosen = [a for a in sys.argv[1:] if a != "--long"] or MODELS
@@ -221,6 +240,8 @@ def main():
             good = error.startswith(expected)
             report(good, f"{model}.pml -D{mistake} fails, as it must ({sentence}): {error or 'it does not fail'}",
                    "" if good else output)
+    if not long and chosen == MODELS:
+        check_marks()
     print(f"1..{tests}")
 
 
