@@ -26,7 +26,7 @@ static void clock_advance(uint64_t from)
 bool quiet(uint64_t stamp)
 {
 	for (unsigned c = 0; c < ncpus; c++)
-		if (epoch_of(c) <= stamp)
+		if (epoch_of(c) <= stamp) /* [epoch 12] */
 			return false;
 	return true;
 }
@@ -34,7 +34,7 @@ bool quiet(uint64_t stamp)
 void epoch_leave_idle(void)
 {
 	if (epoch_of(mach_cpu()) == FH_EPOCH_INF)
-		atomic_swap(&tlb_clock->cpu[mach_cpu()].epoch, clock_now());
+		atomic_swap(&tlb_clock->cpu[mach_cpu()].epoch, clock_now()); /* [epoch 1] [epoch 2] */
 }
 
 void load_root(pfn_t r)
@@ -42,34 +42,35 @@ void load_root(pfn_t r)
 	struct epoch_cpu *me = self();
 	pfn_t old = me->root;
 	if (!same(r, old) && !same(r, kernel_root))
-		ref_hold(r);
+		ref_hold(r); /* [root 1] */
 	epoch_leave_idle();
-	uint64_t e = clock_now(); /* the clock before the load, */
-	atomic_set(&me->root.n, r.n); /* before the load: flush_owner must not miss a CPU that has it */
+	if (!same(r, old))
+		atomic_swap(&me->root.n, r.n); /* [root 3] first, LOCKed: flush_owner sees it, or we see the clock it has advanced */
+	uint64_t e = clock_now(); /* [epoch 3] [root 2] the clock before the load, */
 	mach_count(FH_COUNT_ROOT_LOADS);
-	mach_load_root(r);
-	publish(e);               /* the epoch after it */
+	mach_load_root(r); /* [epoch 4] [root 4] */
+	publish(e);               /* [epoch 5] [root 5] the epoch after it */
 	if (!same(r, old) && !same(old, kernel_root))
-		ref_drop(old);
+		ref_drop(old); /* [root 6] [root 7] */
 }
 
 void flush_local(void) { load_root(self()->root); }
 
 void serve_flush(void)
 {
-	atomic_swap(&self()->request, 0); /* first: a request made from here on is served again */
+	atomic_swap(&self()->request, 0); /* [epoch 6] first: a request made from here on is served again */
 	flush_local();
 }
 
 void epoch_enter_idle(void)
 {
 	load_root(kernel_root);
-	publish(FH_EPOCH_INF);
+	publish(FH_EPOCH_INF); /* [epoch 21] */
 }
 
 void epoch_tick(void)
 {
-	clock_advance(epoch_of(mach_cpu()));
+	clock_advance(epoch_of(mach_cpu())); /* [epoch 7] */
 	self()->budget = FLUSH_BUDGET;
 	serve_flush();
 }
@@ -87,16 +88,16 @@ static void WITHOUT(a_record) force(uint64_t s, pfn_t owner)
 	me->budget -= me->budget > 0;
 	me->forced++;
 	mach_count(FH_COUNT_FORCED);
-	clock_advance(s);
+	clock_advance(s); /* [epoch 13] */
 	serve_flush();
 	for (unsigned c = 0; c < ncpus; c++)
-		if (c != mach_cpu() && epoch_of(c) <= s && runs_owner(c, owner))
-			if (!atomic_swap(&epoch_cpu[c].request, 1))
+		if (c != mach_cpu() && epoch_of(c) <= s && runs_owner(c, owner)) /* [epoch 14] [root 8] */
+			if (!atomic_swap(&epoch_cpu[c].request, 1)) /* [epoch 15] */
 				mach_flush_ipi(c);
 	for (unsigned c = 0; c < ncpus; c++)
-		while (epoch_of(c) <= s && runs_owner(c, owner)) {
+		while (epoch_of(c) <= s && runs_owner(c, owner)) { /* [epoch 16] [root 9] */
 			mach_pause();
-			if (atomic_get(&me->request)) /* two CPUs waiting for each other serve each other */
+			if (atomic_get(&me->request)) /* [epoch 17] two CPUs waiting for each other serve each other */
 				serve_flush();
 		}
 }

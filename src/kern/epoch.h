@@ -28,10 +28,10 @@ static inline uint64_t clock_now(void) { return atomic_get(&tlb_clock->clock); }
 static inline void stamp_max(pfn_t f, uint64_t s)
 {
 	uint64_t *word = &record(f)->stamp, old = atomic_get(word);
-	while ((old & FH_STAMP_MASK) < s && !atomic_cas(word, &old, (old & ~FH_STAMP_MASK) | s))
+	while ((old & FH_STAMP_MASK) < s && !atomic_cas(word, &old, (old & ~FH_STAMP_MASK) | s)) /* [epoch 10] */
 		;
 }
-static inline void stamp_now(pfn_t f) { stamp_max(f, clock_now()); }
+static inline void stamp_now(pfn_t f) { stamp_max(f, clock_now()); } /* [epoch 9] */
 
 /* Can no CPU hold a translation from before `stamp`? */
 bool quiet(uint64_t stamp);

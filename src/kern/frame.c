@@ -20,7 +20,7 @@ bool env_within(pfn_t e, pfn_t a)
 	for (unsigned depth = 0; depth <= FH_ENV_DEPTH; depth++) {
 		if (same(e, a))
 			return true;
-		pfn_t parent = owner_of(state_of(e));
+		pfn_t parent = owner_of(state_of(e)); /* [env 2] */
 		if (same(parent, e) || parent.n == 0)
 			return false;
 		e = parent;
@@ -35,13 +35,13 @@ long env_lookup(pfn_t me, uint64_t name, pfn_t *env)
 		return 0;
 	}
 	pfn_t e = pfn(fh_name_pfn(name));
-	if (e.n >= nframes || fh_type(state_of(e)) != FH_ENV)
+	if (e.n >= nframes || fh_type(state_of(e)) != FH_ENV) /* [env 3] */
 		return REFUSE(ESRCH, "no ENV frame has this number");
 	/* Its one stamp was taken when it died: the wait before its frame is reused doesn't cover a later look-up. In this
 	 * order: one that was dead is seen dead, or its serial has gone; one made meanwhile stays for this call. */
-	uint64_t serial = fh_name_serial(name), account = atomic_get(&env_at(e)->account);
-	bool dead = (account & FH_ACCOUNT_DEAD) || fh_type(state_of(e)) != FH_ENV;
-	if (serial != 0 && serial != atomic_get(&env_at(e)->serial))
+	uint64_t serial = fh_name_serial(name), account = atomic_get(&env_at(e)->account); /* [env 4] */
+	bool dead = (account & FH_ACCOUNT_DEAD) || fh_type(state_of(e)) != FH_ENV; /* [env 5] */
+	if (serial != 0 && serial != atomic_get(&env_at(e)->serial)) /* [env 6] */
 		return REFUSE(ESRCH, "the env of this name is gone; another lives in its frame");
 	if (dead)
 		return REFUSE(ECANCELED, "the env is dead");
@@ -169,7 +169,7 @@ long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least)
 	uint64_t got = claim_run(first, reserved, &stamp);
 	long r = got < least ? REFUSE(EBUSY, "the first frame isn't FREE") : await_quiet(stamp);
 	if (r < 0) {
-		unclaim_run(first, got);
+		unclaim_run(first, got); /* [epoch 19] */
 		got = 0;
 	}
 	env_return(e, reserved - got);
@@ -206,7 +206,7 @@ long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t name, uint64_t f
 static long free_one(pfn_t me, pfn_t f)
 {
 	uint64_t state = state_of(f);
-	pfn_t owner = owner_of(state);
+	pfn_t owner = owner_of(state); /* [env 1] */
 	if (fh_type(state) == FH_FREE || fh_type(state) == FH_KERNEL || !authority(me, owner))
 		return REFUSE(EPERM, "the frame isn't yours to free");
 	if (fh_type(state) != FH_DATA)
@@ -288,9 +288,9 @@ static long env_die(pfn_t e)
 			return NOT_EMPTY;
 		if (old & FH_ACCOUNT_DEAD)
 			return 0;
-	} while (!atomic_cas(account, &old, FH_ACCOUNT_DEAD));
-	quota_add(owner_of(state_of(e)), fh_quota(old));
-	stamp_now(e); /* once: whoever was walking through it is gone when this stamp is quiet */
+	} while (!atomic_cas(account, &old, FH_ACCOUNT_DEAD)); /* [env 8] */
+	quota_add(owner_of(state_of(e)), fh_quota(old)); /* [env 9] */
+	stamp_now(e); /* [env 10] once: whoever was walking through it is gone when this stamp is quiet */
 	return 0;
 }
 
@@ -306,7 +306,7 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		return REFUSE(EBUSY, "the frame is still mapped, linked, loaded or running");
 	if (type == FH_ENV && fh_owned(atomic_get(&env_at(f)->account)) != 0) /* the usual case: without claiming it */
 		return NOT_EMPTY;
-	if (!claim_exact(f, idle))
+	if (!claim_exact(f, idle)) /* [env 7] */
 		return REFUSE(EBUSY, "another CPU is changing the frame, or has just referred to it");
 	if (type == FH_ENV)
 		r = env_die(f);
@@ -319,9 +319,9 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		stamp_max(f, thread_at(f)->serial); /* which must not come again in this frame */
 	}
 	if (r == 0)
-		r = await_quiet(stamp_of(f));
+		r = await_quiet(stamp_of(f)); /* [env 12] */
 	if (r < 0) {
-		atomic_set(&record(f)->state, idle);
+		atomic_set(&record(f)->state, idle); /* [env 11] */
 		return r;
 	}
 	if (type == FH_THREAD)

@@ -62,7 +62,7 @@ long ref_get(pfn_t f, unsigned type, pfn_t owner);
 void ref_hold(pfn_t f);
 static inline void ref_put(pfn_t f)
 {
-	uint64_t old = atomic_minus(&record(f)->state, FH_STATE_REF);
+	uint64_t old = atomic_minus(&record(f)->state, FH_STATE_REF); /* [epoch 11] */
 	DEBUG_ASSERT(fh_refs(old) > 0, "a reference is dropped that nobody took");
 }
 /* A mapping or pin is gone: stamp, then let go. In this order. */
@@ -72,7 +72,7 @@ void ref_drop(pfn_t f);
 static inline bool claim_exact(pfn_t f, uint64_t state)
 {
 	/* The owner stays readable: authority walks pass through a claimed ENV. */
-	return atomic_cas(&record(f)->state, &state, make_state(FH_BUSY, owner_of(state), 0));
+	return atomic_cas(&record(f)->state, &state, make_state(FH_BUSY, owner_of(state), 0)); /* [epoch 18] [lock 7] */
 }
 /* Claim FREE frames from `first` upward for e, at most n, as many as its quota has room for, up to the first that is not
  * FREE; fewer than `least` are refused. Returns how many: BUSY now, quiet, and counted as e's. */
@@ -85,7 +85,7 @@ static inline void commit(pfn_t f, unsigned type, pfn_t owner, uint64_t refs)
 	DEBUG_ASSERT(fh_type(state_of(f)) == FH_BUSY, "only a claimed frame is committed");
 	record(f)->tenant = 0;
 	atomic_set(&record(f)->link, 0ul);
-	atomic_set(&record(f)->state, make_state(type, owner, refs));
+	atomic_set(&record(f)->state, make_state(type, owner, refs)); /* [epoch 20] [lock 8] [env 15] */
 }
 /* A claimed frame becomes FREE; its last owner's name is remembered. The quota is the caller's to return. */
 static inline void commit_free(pfn_t f, uint64_t last_owner)
@@ -93,7 +93,7 @@ static inline void commit_free(pfn_t f, uint64_t last_owner)
 	DEBUG_ASSERT(fh_type(state_of(f)) == FH_BUSY, "only a claimed frame is freed");
 	record(f)->tenant = last_owner;
 	atomic_set(&record(f)->link, 0ul);
-	atomic_set(&record(f)->state, (uint64_t)FH_FREE);
+	atomic_set(&record(f)->state, (uint64_t)FH_FREE); /* [env 13] */
 }
 /* me gives a claimed DATA frame back: poisoned in debug builds, FREE, the quota returned. */
 static inline void frame_release(pfn_t me, pfn_t f, pfn_t owner)
@@ -102,7 +102,7 @@ static inline void frame_release(pfn_t me, pfn_t f, pfn_t owner)
 		env_repossess(owner, f);
 	frame_poison(f);
 	commit_free(f, env_name(owner));
-	env_return(owner, 1);
+	env_return(owner, 1); /* [env 14] */
 }
 /* Zero a frame just claimed from FREE, unless `keep` and env was its last owner. */
 static inline void scrub(pfn_t f, pfn_t env, bool keep)
@@ -128,17 +128,17 @@ static inline void ticket_pass(pfn_t t)
  */
 static inline long MAY_TAKE(a_record) UNCHECKED record_lock(pfn_t t, uint64_t state)
 {
-	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1);
+	uint8_t mine = atomic_plus(ticket_next(t), (uint8_t)1); /* [lock 1] */
 	mach_count(FH_COUNT_LOCKS);
-	while (atomic_get(ticket_serving(t)) != mine) {
+	while (atomic_get(ticket_serving(t)) != mine) { /* [lock 2] */
 		mach_count(FH_COUNT_LOCK_SPINS);
 		mach_pause();
 	}
 	uint64_t old = state;
-	while (!atomic_cas(&record(t)->state, &old, old | FH_STATE_LOCK)) {
+	while (!atomic_cas(&record(t)->state, &old, old | FH_STATE_LOCK)) { /* [lock 3] */
 		DEBUG_ASSERT(!(old & FH_STATE_LOCK), "the ticket holder finds the lock free");
 		if (fh_type(old) != fh_type(state) || fh_owner(old) != fh_owner(state)) {
-			ticket_pass(t);
+			ticket_pass(t); /* [lock 4] */
 			return REFUSE(EBUSY, "the frame is being claimed, or has changed type or owner");
 		}
 	}
@@ -148,8 +148,8 @@ static inline long MAY_TAKE(a_record) UNCHECKED record_lock(pfn_t t, uint64_t st
 static inline void GIVES(a_record) UNCHECKED record_unlock(pfn_t t)
 {
 	DEBUG_ASSERT(state_of(t) & FH_STATE_LOCK, "unlocked by its holder");
-	atomic_minus(&record(t)->state, FH_STATE_LOCK);
-	ticket_pass(t);
+	atomic_minus(&record(t)->state, FH_STATE_LOCK); /* [lock 5] */
+	ticket_pass(t); /* [lock 6] */
 }
 
 #define ROUND 64u /* frames or slots handled between interrupt checks */

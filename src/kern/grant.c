@@ -23,10 +23,10 @@ static long grant(pfn_t me, pfn_t f, uint64_t state, uint64_t name)
 		return r;
 	if (record(f)->tenant != 0)
 		r = REFUSE(EBUSY, "the frame is granted already: withdraw it first");
-	else if (is_table(fh_type(state)) && !quiet(stamp_of(f)))
+	else if (is_table(fh_type(state)) && !quiet(stamp_of(f))) /* [link 16] */
 		r = REFUSE(EAGAIN, "the table has just been unlinked somewhere");
 	else {
-		atomic_set(&record(f)->tenant, env_name(to));
+		atomic_set(&record(f)->tenant, env_name(to)); /* [link 17] */
 		if (!same(me, owner) && takeable(fh_type(state)))
 			env_repossess(owner, f);
 	}
@@ -39,12 +39,12 @@ static long withdraw(pfn_t f, uint64_t state)
 	long r = record_lock(f, state);
 	if (r != 0)
 		return r;
-	atomic_swap(&record(f)->tenant, 0ul); /* before the link is read: get_child goes the other way round */
+	atomic_swap(&record(f)->tenant, 0ul); /* [link 11] before the link is read: get_child goes the other way round */
 	record_unlock(f);
 	if (!is_table(fh_type(state)))
 		return 0;
 	r = pt_unlink_foreign(f, owner_of(state));
-	return r < 0 ? r : await_quiet(stamp_of(f)); /* the tenant may have unlinked it just before */
+	return r < 0 ? r : await_quiet(stamp_of(f)); /* [link 15] the tenant may have unlinked it just before */
 }
 
 long frame_grant(pfn_t me, uint64_t n, uint64_t name)

@@ -63,7 +63,7 @@ static inline uint64_t seen_in(pte_t old) { return old & FH_P ? old & (FH_A | FH
 /* Exchange a slot's entry and keep the count of present ones (the self-map is not counted). */
 static inline pte_t NEEDS(a_record) replace(const struct at *at, struct done *d, unsigned index, pte_t e)
 {
-	pte_t old = atomic_swap(pte_at(at->t, index), e);
+	pte_t old = atomic_swap(pte_at(at->t, index), e); /* [epoch 8] [link 1] */
 	enum kind was = kind_of(at, old), is = kind_of(at, e);
 	d->present += (is != WORD && is != SELF) - (was != WORD && was != SELF);
 	d->old = old;
@@ -97,7 +97,7 @@ static uint64_t NEEDS(a_record) run_set(const struct at *at, uint64_t n, pte_t e
 		}
 		if ((d->error = get_entry(at, e, kind, index)) < 0)
 			return i;
-		drop_entry(at, replace(at, d, index, e), index);
+		drop_entry(at, replace(at, d, index, e), index); /* [link 9] */
 	}
 	return i;
 }
@@ -211,7 +211,7 @@ static uint64_t NEEDS(a_record) run_unmap(const struct at *at, uint64_t n, pte_t
 /* Lock, run, settle. Slots done; 0 only with d->error. */
 static inline __attribute__((always_inline)) uint64_t run(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
-	long r = record_lock(at->t, at->state);
+	long r = record_lock(at->t, at->state); /* [link 10] */
 	if (r != 0) {
 		d->error = r;
 		return 0;
@@ -251,7 +251,7 @@ static uint64_t empty_slots(const struct at *at, uint64_t n)
 /* Stages 4 and 5: the frames are BUSY, quiet and filled. */
 static long install_claimed(const struct at *at, pte_t e, uint64_t slots, uint64_t each, unsigned type, struct done *d)
 {
-	long r = record_lock(at->t, at->state);
+	long r = record_lock(at->t, at->state); /* [lock 10] */
 	if (r != 0)
 		return r;
 	if (!authority(at->me, at->owner))
@@ -284,7 +284,7 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, str
 	if (slots == 0)
 		return REFUSE(EEXIST, "the slot already holds a present entry");
 	slots = MIN(slots, (nframes - first.n) / each);
-	long frames = claim_quiet(at->owner, first, slots * each, each); /* each or slots is 1 */
+	long frames = claim_quiet(at->owner, first, slots * each, each); /* [lock 9] each or slots is 1 */
 	if (frames < 0)
 		return frames;
 	for (long i = 0; i < frames; i++)
@@ -335,19 +335,19 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 long pt_unlink_foreign(pfn_t t, pfn_t owner)
 {
 	for (unsigned tries = 0; tries < 3; tries++) {
-		uint64_t link = linked_at(t);
+		uint64_t link = linked_at(t); /* [link 12] */
 		if (link == 0)
 			return 0;
 		struct at at = {.t = pfn(link >> 32), .op = FH_OP_CLEAR, .index = link >> 16 & 511};
 		at.state = state_of(at.t) & ~FH_STATE_LOCK;
 		at.owner = owner_of(at.state);
 		at.level = level_of(fh_type(at.state));
-		if (!is_table(fh_type(at.state)) || record_lock(at.t, at.state) != 0)
+		if (!is_table(fh_type(at.state)) || record_lock(at.t, at.state) != 0) /* [link 13] */
 			continue;
 		struct done d;
 		done_nothing(&d);
-		bool there = linked_at(t) == link; /* then that entry's reference holds t, so it keeps its owner: */
-		if (there && same(owner_of(state_of(t)), owner) && !authority(at.owner, owner))
+		bool there = linked_at(t) == link; /* [link 14] then that entry's reference holds t, so it keeps its owner: */
+		if (there && same(owner_of(state_of(t)), owner) && !authority(at.owner, owner)) /* [link 18] */
 			run_clear(&at, 1, 0, &d);
 		settle(&at, &d);
 		if (there)

@@ -115,9 +115,9 @@ static long NEEDS(a_record) get_child(const struct at *at, pte_t e, unsigned ind
 	if (fh_type(state) != at->level + FH_PT1 - 2)
 		return REFUSE(EBUSY, "a link names a table one level down");
 	bool own = same(owner, at->owner), over = own || authority(at->me, owner);
-	if (!over && !tenancy(at, c))
+	if (!over && !tenancy(at, c)) /* [link 5] */
 		return REFUSE(EPERM, "no authority over the table to be linked, nor is it granted to the caller");
-	long r = ref_get(c, fh_type(state), owner);
+	long r = ref_get(c, fh_type(state), owner); /* [link 6] */
 	if (r < 0 || own)
 		return r;
 	uint64_t *link = &record(c)->link, old = atomic_get(link);
@@ -126,9 +126,9 @@ static long NEEDS(a_record) get_child(const struct at *at, pte_t e, unsigned ind
 			ref_put(c);
 			return REFUSE(EBUSY, "the table is linked by a foreign owner already");
 		}
-	} while (!atomic_cas(link, &old, old | LINK_PARENT(at->t, index)));
+	} while (!atomic_cas(link, &old, old | LINK_PARENT(at->t, index))); /* [link 7] */
 	/* Whoever withdraws takes the tenant away and then reads the link; here it is the other way round. */
-	if (over || tenancy(at, c))
+	if (over || tenancy(at, c)) /* [link 8] */
 		return 0;
 	atomic_minus(link, LINK_PARENT(at->t, index));
 	ref_put(c);
@@ -157,10 +157,10 @@ void stamp_entry(const struct at *at, pte_t old)
 void drop_child(const struct at *at, pfn_t c, unsigned index)
 {
 	uint64_t here = LINK_PARENT(at->t, index);
-	stamp_now(c);
+	stamp_now(c); /* [link 2] */
 	if (linked_at(c) == here)
-		atomic_minus(&record(c)->link, here);
-	ref_put(c);
+		atomic_minus(&record(c)->link, here); /* [link 3] */
+	ref_put(c); /* [link 4] */
 }
 
 void drop_entry(const struct at *at, pte_t old, unsigned index)

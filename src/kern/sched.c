@@ -61,7 +61,7 @@ static void enter(pfn_t p, pfn_t owner)
 void wake(unsigned cpu)
 {
 	uint32_t *idle = &epoch_cpu[cpu].idle;
-	if (atomic_get(idle) && atomic_swap(idle, 0u)) /* one interrupt is enough */
+	if (atomic_get(idle) && atomic_swap(idle, 0u)) /* [wake 1] [wake 2] one interrupt is enough */
 		lapic_resched_ipi(cpu);
 }
 
@@ -78,11 +78,11 @@ void wake_for(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
 	uint64_t home = atomic_get(&t->home), name = thread_name(p), other = 0;
-	if (home < ncpus && in_slices(home, name)) {
+	if (home < ncpus && in_slices(home, name)) { /* [wake 6] */
 		wake(home);
 		return;
 	}
-	while (other < ncpus && !in_slices(other, name))
+	while (other < ncpus && !in_slices(other, name)) /* [wake 19] */
 		other++; /* once: then it has another home, or, until it is put somewhere, none */
 	if (atomic_cas(&t->home, &home, other) && other < ncpus)
 		wake(other);
@@ -104,8 +104,8 @@ void leave(unsigned state)
 	cpu->frame->thread = 0;
 	/* From here on any CPU may run it. LOCKed: visible before slices are read, and before thread_switch looks at the bells
 	 * again. cpu_slice goes the other way round: one of the two wakes the CPU that it moves to meanwhile. */
-	atomic_swap(&t->state, (uint32_t)state);
-	/* If it ran here by somebody's gift, its own CPU goes on with it, or watches its deadline. */
+	atomic_swap(&t->state, (uint32_t)state); /* [wake 5] [root 11] */
+	/* [wake 7] If it ran here by somebody's gift, its own CPU goes on with it, or watches its deadline. */
 	if (later && atomic_get(&cpu->frame->slice[cpu->slot]) != thread_name(cpu->thread_pfn))
 		wake_for(cpu->thread_pfn);
 	ref_put(cpu->thread_pfn);
@@ -115,13 +115,14 @@ void leave(unsigned state)
 static bool dispatch(pfn_t p, pfn_t owner)
 {
 	struct fh_thread *t = thread_at(p);
-	uint32_t state = atomic_get(&t->state);
+	uint32_t state = atomic_get(&t->state); /* [wake 8] */
 	bool ready = state == FH_READY || (state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc());
 	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
-	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING))
+	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING)) /* [root 10] */
 		return false;
-	if (t->deadline > rdtsc() && !thread_rung(t)) { /* what was seen of it, here or by who rang it, was an earlier sleep */
-		atomic_swap(&t->state, (uint32_t)FH_SLEEPING);
+	/* [wake 17] What was seen of it, here or by who rang it, was an earlier sleep. */
+	if (t->deadline > rdtsc() && !thread_rung(t)) {
+		atomic_swap(&t->state, (uint32_t)FH_SLEEPING); /* [wake 18] */
 		thread_ring(p, 0); /* those who rang meanwhile found no sleeper, */
 		wake_for(p);       /* and its own CPU none to watch */
 		return false;
@@ -213,7 +214,7 @@ struct fh_regs *schedule(void)
 				atomic_set(idle, 0u);
 				return &cpu->thread->regs;
 			}
-	while (!atomic_swap(idle, 1u)); /* say so first, then look again: wake() isn't missed */
+	while (!atomic_swap(idle, 1u)); /* [wake 9] say so first, then look again: wake() isn't missed */
 	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
 	if (cpu->id == 0)
@@ -269,18 +270,19 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 		name = thread_name(t);
 	}
-	if (r == 0 && !atomic_cas(&frame->slice[slot], &old, name))
+	if (r == 0 && !atomic_cas(&frame->slice[slot], &old, name)) /* [wake 15] */
 		r = REFUSE(EBUSY, "another CPU has just changed the slot");
 	if (r == 0 && name) {
 		uint64_t count = atomic_get(&frame->nslices);
 		while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
 			;
-		atomic_swap(&thread_at(t)->home, frame->id); /* LOCKed: before wake looks whether the CPU idles */
+		atomic_swap(&thread_at(t)->home, frame->id); /* [wake 16] LOCKed: before wake looks whether the CPU idles */
 		wake(frame->id);
 	}
 	if (name)
 		ref_put(t);
-	if (r == 0 && old && old != name && thread_get(root_env, old, &t, &of) == 0) { /* it may be ready, and waken here in vain */
+	/* [wake 20] The one that was there may be ready, and woken here in vain. */
+	if (r == 0 && old && old != name && thread_get(root_env, old, &t, &of) == 0) {
 		wake_for(t);
 		ref_put(t);
 	}

@@ -95,7 +95,7 @@ void smp_start(const struct topology *t)
 	wait_us(10000);
 	for (unsigned i = 0; i < t->ncpus && ncpus < FH_MAX_CPUS; i++)
 		if (t->apic_id[i] != lapic_id())
-			ncpus += start_one(ncpus, t->apic_id[i], i + 1 == t->ncpus && boot_option("crash=cpu"));
+			ncpus += start_one(ncpus, t->apic_id[i], i + 1 == t->ncpus && boot_option("crash=cpu")); /* [epoch 23] */
 	log_line("%u of %u CPUs run (%s)", ncpus, t->ncpus + t->beyond, t->source);
 	if (t->beyond)
 		log_line("%u CPUs with APIC IDs above 254 need x2APIC: left out", t->beyond);

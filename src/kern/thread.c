@@ -43,7 +43,8 @@ void thread_ring(pfn_t p, uint64_t bits)
 	struct fh_thread *t = thread_at(p);
 	uint32_t sleeping = FH_SLEEPING;
 	if (bits)
-		atomic_or(&t->bells, bits);
+		atomic_or(&t->bells, bits); /* [wake 14] */
+	/* [wake 3] [wake 4] */
 	if (atomic_get(&t->state) == FH_SLEEPING && thread_rung(t) && atomic_cas(&t->state, &sleeping, (uint32_t)FH_READY))
 		wake_for(p);
 }
@@ -351,11 +352,11 @@ struct fh_regs *thread_switch(struct fh_regs *regs, uint64_t to, uint64_t give, 
 		leave(FH_READY);
 		return switch_to(callee, owner);
 	}
-	t->wait = mask;
+	t->wait = mask; /* [wake 12] */
 	t->deadline = deadline ? deadline : ~0ul;
 	ref_hold(self);
 	leave(FH_SLEEPING); /* the context is saved: whoever rings now finds a sleeper */
-	thread_ring(self, 0); /* and bits that came before are looked at again */
+	thread_ring(self, 0); /* [wake 13] and bits that came before are looked at again */
 	ref_put(self);
 	return switch_to(callee, owner);
 }

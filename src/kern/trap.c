@@ -66,7 +66,7 @@ struct fh_regs *kernel_trap(struct fh_regs *regs)
 {
 	if (regs->vector < 32 || this_cpu()->thread)
 		report_kernel_fault(regs);
-	epoch_leave_idle();
-	atomic_set(&epoch_cpu[mach_cpu()].idle, 0u);
+	epoch_leave_idle(); /* [epoch 22] [wake 10] */
+	atomic_set(&epoch_cpu[mach_cpu()].idle, 0u); /* [wake 11] */
 	return interrupt(regs->vector, NULL);
 }

@@ -2,7 +2,7 @@
 """test/model/check.py [--long] [MODEL...]: checks the Promela models of the kernel's protocols with spin, prints TAP.
 
 Each model must hold in every state within its bounds, and must fail, for the reason given here, with each of its
-seeded mistakes.
+seeded mistakes. Marks like [epoch 3] in src/kern must name a step of a model, and every step must be marked there.
 By hand:  spin -a -DNCPU=2 test/model/epoch.pml && gcc -O2 -DSAFETY -o pan pan.c && ./pan && spin -t -p -g ...
 """
 import glob
@@ -30,6 +30,7 @@ HOLDS = {
     "root": [
         ("NCPU=3 MOVES=1", "3 CPUs: no loaded root is reused, no CPU is left out of a flush, no deadlock"),
         ("NCPU=2 MOVES=3", "2 CPUs, 3 switches: the same"),
+        ("NCPU=2 MOVES=3 TICKS", "ticks come, too: the same"),
         ("NCPU=2 MOVES=3 NO_AWAIT", "the reference of the loaded root suffices without the wait"),
         ("NCPU=2 MOVES=3 NO_REF", "and the wait without the reference"),
     ],
@@ -46,6 +47,7 @@ HOLDS = {
     "wake": [
         ("", "rings, preemption, a gift: no lost wake-up"),
         ("MOVE RINGS=1 GIFTS=0", "T moves to another CPU's vector meanwhile: no lost wake-up"),
+        ("LOSE RINGS=1 GIFTS=0", "T is in both vectors, and taken out of its home's: no lost wake-up"),
     ],
 }
 HOLDS_LONG = {
@@ -100,7 +102,8 @@ MISTAKES = {
         ("NO_REF", "NO_AWAIT", ASSERTION, "no reference for the root in CR3 (nor the wait, which would do)"),
         ("UNREF_EARLY", "NO_AWAIT", ASSERTION, "the old root's reference is dropped before the new one is loaded"),
         ("NOTE_LATE", "", ASSERTION, "a CPU says which root it has after loading it: a flush leaves it out"),
-        ("NO_TICK", "", DEADLOCK, "without ticks a flush may wait for a CPU that was just switching roots"),
+        ("NOTE_PLAIN", "", DEADLOCK, "it says so by a plain store: a flush sends no IPI, and waits for a CPU that runs on"),
+        ("NOTE_AFTER_CLOCK", "", DEADLOCK, "it says so after reading the clock: the same"),
     ],
     "link": [
         ("TENANT_LAST", "", ASSERTION, "the tenant is cleared last"),
@@ -137,8 +140,9 @@ MISTAKES = {
         ("NO_LOCK", "", ASSERTION, "no LOCK between the sleeper's state and its look at the bells"),
         ("WAKE_FIRST", "", ASSERTION, "the waker looks at the idle flag before the thread is READY"),
         ("NO_LEAVE_WAKE", "", ASSERTION, "who gives up a thread away from its home doesn't tell the home"),
-        ("HOME_RAN", "", ASSERTION, "home is where the thread ran last, not whose vector it is in"),
-        ("HOME_EARLY", "MOVE RINGS=1 GIFTS=0", ASSERTION, "home is read before the thread's state is visible"),
+        ("SLICE_EARLY", "LOSE RINGS=1 GIFTS=0", ASSERTION, "who gives a thread up looks for it in its own slices before its state is visible"),
+        ("NO_SEARCH", "LOSE RINGS=1 GIFTS=0", ASSERTION, "home has lost the thread, and nobody looks for another that has it"),
+        ("NO_REMOVE_WAKE", "LOSE RINGS=1 GIFTS=0", ASSERTION, "who takes a thread out of a CPU's slices doesn't look whether it is ready"),
     ],
 }
 MODELS = list(HOLDS)
@@ -207,6 +211,25 @@ def interleaving(source, trail):
     return "\n".join(lines[-70:])
 
 
+def marks(paths):
+    """{mark: places} of all steps named in these files."""
+    found = {}
+    for path in paths:
+        with open(path) as f:
+            for number, line in enumerate(f, 1):
+                for mark in re.findall(r"\[((?:%s) \d+)\]" % "|".join(MODELS), line):
+                    found.setdefault(mark, []).append(f"{os.path.relpath(path, ROOT)}:{number}")
+    return found
+
+
+def check_marks():
+    steps = marks(glob.glob(HERE + "/*.pml"))
+    code = marks(sorted(glob.glob(ROOT + "/src/kern/**/*.[ch]", recursive=True)))
+    wrong = [f"{code[m][0]}: [{m}] is no step of a model" for m in code if m not in steps]
+    wrong += [f"{steps[m][0]}: [{m}] is marked nowhere in src/kern" for m in steps if m not in code]
+    report(not wrong, f"{len(steps)} steps of the models are marked in the C code, and no others", "\n".join(wrong))
+
+
 def main():
     long = "--long" in sys.argv
     chosen = [a for a in sys.argv[1:] if a != "--long"] or MODELS
@@ -221,6 +244,8 @@ def main():
             good = error.startswith(expected)
             report(good, f"{model}.pml -D{mistake} fails, as it must ({sentence}): {error or 'it does not fail'}",
                    "" if good else output)
+    if not long and chosen == MODELS:
+        check_marks()
     print(f"1..{tests}")
 
 

@@ -236,7 +236,7 @@ proctype Owner() {
 /* Another CPU of A's frees T; a stranger claims it, and grants it to tenant 1. */
 proctype Stranger() {
 end:	atomic {
-		refs == 0 && tenant == 0 && epoch[0] > stamp && epoch[1] > stamp && epoch[2] > stamp -> /* [link 19] */
+		refs == 0 && tenant == 0 && epoch[0] > stamp && epoch[1] > stamp && epoch[2] > stamp ->
 		assert(!cached[1] && !cached[2]);
 		owner = 2;
 		held = 1;

@@ -9,8 +9,7 @@
  * The machine: threads 0 and 1 of one env, with roots 1 and 2; root 0 is the kernel's. Each CPU dispatches whichever
  * thread is READY, or idles. CPU 0 also, once each, clears an entry that both roots lead to and calls flush_owner, and
  * destroys thread 1: it drops the thread's pin of the root, then claims the root. `note` is the store buffer for
- * epoch_cpu.root. A tick comes to any CPU in user mode whose epoch is behind the clock, or not: only with -DNO_TICK
- * it never comes.
+ * epoch_cpu.root. No tick ever comes: a flush must not wait for one (with -DTICKS they come, or not).
  * Left out: late visibility of epochs, stamps of DATA frames, budget (epoch.pml). Bounds: NCPU, MOVES switches in all.
  */
 #ifndef NCPU
@@ -73,13 +72,18 @@ inline load_root(r) {
 	:: epoch[c] == INF -> e = clock; atomic { drained -> epoch[c] = e }
 	:: else
 	fi;
-	e = clock;                                                   /* [root 2] */
-#ifdef NOTE_LATE
-	atomic { drained -> cr3[c] = r; tlb[c] = false }
+#ifdef NOTE_PLAIN
 	note[c] = r;
-#else
-	note[c] = r;                                                 /* [root 3] a plain store, before the load */
+#elif !defined(NOTE_LATE) && !defined(NOTE_AFTER_CLOCK)
+	atomic { drained -> noted[c] = r }                           /* [root 3] LOCKed exchange, first */
+#endif
+	e = clock;                                                   /* [root 2] */
+#ifdef NOTE_AFTER_CLOCK
+	atomic { drained -> noted[c] = r }
+#endif
 	atomic { drained -> cr3[c] = r; tlb[c] = false }             /* [root 4] mov cr3: serializing */
+#ifdef NOTE_LATE
+	note[c] = r;
 #endif
 	epoch[c] = e;                                                /* [root 5] */
 #if !defined(NO_REF) && !defined(UNREF_EARLY)
@@ -170,7 +174,7 @@ user_mode:
 end:	if
 	:: atomic { ipi[c] -> ipi[c] = false; in_user[c] = false }
 		serve_flush()
-#ifndef NO_TICK
+#ifdef TICKS
 	:: atomic { epoch[c] < clock -> in_user[c] = false }
 		serve_flush()
 #endif

@@ -8,7 +8,8 @@
  *
  * The machine: CPUs 0 and 1 schedule only T; it is in the vector of CPU 1. T runs, is preempted now and then, and
  * sleeps until its bell rings. A third CPU rings it RINGS times. CPU 0 may be handed T by directed yield (GIFTS times): T
- * then runs away from its home. With -DMOVE yet another CPU puts T into CPU 0's vector, and then takes it out of CPU 1's.
+ * then runs away from its home. With -DMOVE yet another CPU puts T into CPU 0's vector, and then takes it out of CPU 1's;
+ * with -DLOSE it is in both from the beginning, CPU 1 its home, and taken out of CPU 1's.
  * Plain stores to idle flags, and T's state in one mistake, become visible late (`state_buffer`, `idle_buffer`); LOCKed instructions
  * wait for that. An interrupt that arrives before the halt ends it (sti; hlt).
  * Left out: deadlines, unmasked bells, a thread's own reference. Bounds: RINGS, GIFTS, PREEMPTIONS.
@@ -50,6 +51,29 @@ inline wake(cpu) {
 	fi
 }
 
+/* The CPU that has T in its vector: its home, or, once its home has lost it, the other. */
+inline wake_for() {
+	h = home;
+#ifndef NO_SEARCH
+	if
+	:: in_vector[h] -> wake(h)                                   /* [wake 6] */
+	:: else ->
+		if
+		:: in_vector[1 - h] ->                               /* [wake 19] */
+			atomic { drained(c) -> if :: home == h -> home = 1 - h; found_home = true :: else fi }
+			if
+			:: found_home -> found_home = false; wake(1 - h)
+			:: else
+			fi
+		:: else
+		fi
+	fi;
+#else
+	wake(h);
+#endif
+	h = 0
+}
+
 /* thread_ring: by another CPU, or by the sleeper itself after it has left. */
 inline look() {
 	if
@@ -57,42 +81,42 @@ inline look() {
 		if
 		:: state == SLEEPING || state_buffer[c] == SLEEPING -> /* [wake 3] then the mask, written before the state was */
 #ifdef WAKE_FIRST
-			h = home;
-			wake(h);
+			wake_for();
 #endif
 			atomic { drained(c) -> if :: state == SLEEPING && waits -> state = READY; won = true :: else fi } /* [wake 4] */
 		:: else
 		fi;
 #ifndef WAKE_FIRST
 		if
-		:: won -> h = home; wake(h)
+		:: won -> wake_for()
 		:: else
 		fi;
 #endif
-		atomic { won = false; h = 0 }
+		won = false
 	:: else
 	fi
 }
 
 /* T leaves CPU c. */
 inline leave(s) {
-#ifdef HOME_EARLY
-	h = home;
+#ifdef SLICE_EARLY
+	mine = in_vector[c];
 #endif
 #ifdef NO_LOCK
 	state_buffer[c] = s;
 #else
 	atomic { drained(c) -> state = s };                          /* [wake 5] exchange: visible before any later load */
 #endif
-#ifndef HOME_EARLY
-	h = home;                                                    /* [wake 6] */
+#ifndef SLICE_EARLY
+	mine = in_vector[c];
 #endif
 #ifndef NO_LEAVE_WAKE
 	if
-	:: s == READY && h != c -> wake(h)                           /* [wake 7] it ran here by a gift */
+	:: s == READY && !mine -> wake_for()                         /* [wake 7] it ran here by a gift */
 	:: else
-	fi
+	fi;
 #endif
+	mine = false
 }
 
 /* Who made T READY may have seen an earlier sleep: it sleeps on. */
@@ -117,7 +141,7 @@ inline walk() {
 
 proctype Cpu(byte c) {
 	byte h;
-	bool won, found, was;
+	bool won, found, was, mine, found_home;
 schedule:
 	atomic { h = 0; found = false; was = false };
 	walk();
@@ -156,9 +180,6 @@ end_halt:
 dispatched:
 	found = false;
 	was = false;
-#ifdef HOME_RAN
-	home = c;
-#endif
 	idle_buffer[c] == 2 -> idle_buffer[c] = 0;
 	if
 	:: waits -> atomic { drained(c) -> bell = false }; waits = false /* it slept: takes what it waited for */
@@ -180,7 +201,7 @@ awake:	if
 
 proctype Ringer(byte c) {
 	byte n, h;
-	bool won;
+	bool won, found_home;
 	do
 	:: n < RINGS -> n++;
 		bell = true;                                         /* [wake 14] LOCKed or */
@@ -189,12 +210,18 @@ proctype Ringer(byte c) {
 	od
 }
 
-proctype Mover() {
+proctype Mover(byte c) {
+	byte h;
+	bool found_home;
+#ifdef MOVE
 	in_vector[0] = true;                                         /* [wake 15] CAS */
 	home = 0;                                                    /* [wake 16] LOCKed: before the idle flag is read */
 	wake(0);
+#endif
 	in_vector[1] = false;
-	wake(1)
+#ifndef NO_REMOVE_WAKE
+	wake_for()                                                   /* [wake 20] it may be READY, and CPU 1 woken in vain */
+#endif
 }
 
 init {
@@ -203,8 +230,11 @@ init {
 		run Cpu(0);
 		run Cpu(1);
 		run Ringer(2);
-#ifdef MOVE
-		run Mover()
+#ifdef LOSE
+		in_vector[0] = true;
+#endif
+#if defined(MOVE) || defined(LOSE)
+		run Mover(2)
 #endif
 	}
 end:	timeout;
