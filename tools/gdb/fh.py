@@ -19,6 +19,9 @@ is optional, the address space is the one that the selected CPU has loaded."""
     def __init__(self):
         super().__init__("fh", gdb.COMMAND_DATA, prefix=True)
 
+    def invoke(self, argument, from_tty):
+        gdb.execute("help fh")
+
 
 class Command(gdb.Command):
     """Of a subclass: its name in lower case is the command's; `usage` what it takes; run(machine, arguments) does it."""
@@ -26,6 +29,8 @@ class Command(gdb.Command):
 
     def __init__(self):
         self.name = "fh " + type(self).__name__.lower().rstrip("_")
+        if self.usage:
+            self.__doc__ = f"{self.__doc__}\n\nUsage: {self.name} {self.usage}"
         super().__init__(self.name, gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
@@ -58,7 +63,7 @@ def frame_number(machine, word):
 def address(word):
     va = number(word)
     if canonical(va & (1 << 48) - 1) != va:
-        raise gdb.GdbError(f"{va:#x} is no address: bits 47 to 63 of one are all equal (it is not canonical).")
+        raise gdb.GdbError(f"{va:#x} is no address: it isn't canonical (bits 47 to 63 must be equal).")
     return va
 
 
@@ -94,6 +99,11 @@ def space(machine, word):
     if not roots:
         raise gdb.GdbError(f"{env_label(machine, env)} has no address space.")
     return roots[0]
+
+
+def idle_hint(machine, root, va):
+    if root == int(machine.variable("kernel_root")["n"]) and va < abi.FH_KERNEL_BASE:
+        print("(The selected CPU runs no env now: name one to look into, or choose another CPU by 'thread N'.)")
 
 
 def env_label(machine, env):
@@ -173,9 +183,9 @@ def quiet_text(machine, stamp):
 
 
 class Frame(Command):
-    """fh frame PFN: a frame's record in words, and all that refers to it (why it can't be freed).
+    """A frame's record in words, and all that refers to it: why it can't be freed.
 
-The record: type, owner, references, tenant, stamp. A table's count of entries; an ENV's account; a THREAD's state."""
+The record: type, owner, references, tenant, stamp; a table's count of entries, an ENV's account, a THREAD's state."""
     usage, least, most = "PFN", 1, 1
 
     def run(self, machine, word):
@@ -203,7 +213,7 @@ The record: type, owner, references, tenant, stamp. A table's count of entries; 
 
 
 class Owner(Command):
-    """fh owner VA|PA: whose the memory at an address is.
+    """Whose the memory at an address is.
 
 The number is looked up as a virtual address of the loaded address space and, where there is RAM, as a physical one."""
     usage, least, most = "VA|PA", 1, 1
@@ -246,8 +256,9 @@ def word_text(word):
 
 
 class Pt(Command):
-    """fh pt VA [ENV|ROOT]: the way through the page tables to an address, each level's entry decoded: its bits, and type,
-owner and tenant of the frame it names."""
+    """The way through the page tables to an address, every level decoded.
+
+Each entry's bits, and type, owner and tenant of the frame that it names; then the rights that remain of all levels."""
     usage, least, most = "VA [ENV|ROOT]", 1, 2
 
     def run(self, machine, word, where=None):
@@ -260,6 +271,7 @@ owner and tenant of the frame it names."""
                 pfn = leaf_pfn(level, entry) + va % span(level) // abi.FH_PAGE if is_leaf(level, entry) else abi.fh_pte_pfn(entry)
                 print(f"      frame {pfn:#x}: {frame_text(machine, pfn)}")
             granted &= rights_of(entry)
+        idle_hint(machine, root, va)
         if entry & abi.FH_P:
             print(f"  together: {rights_text(granted)} for {'user code' if entry & abi.FH_U else 'the kernel'}, "
                   f"physical {machine.translate(root, va):#x}")
@@ -272,7 +284,7 @@ def account_text(machine, env):
 
 
 class Envs(Command):
-    """fh envs: the tree of envs: pfn, program, frames owned and quota, threads, address spaces."""
+    """The tree of envs: pfn, program, frames owned and quota, threads, address spaces."""
 
     def run(self, machine):
         envs = machine.frames("ENV")
@@ -302,7 +314,7 @@ def where_now(machine):
 
 
 class Threads(Command):
-    """fh threads: all threads: env, state, where they are or will go on, what they wait for."""
+    """All threads: env, state, where they are or will go on, what they wait for."""
 
     def run(self, machine):
         running = {abi.fh_name_pfn(int(machine.cpu(c)["thread"])): c for c in range(machine.ncpus)}
@@ -324,8 +336,9 @@ class Threads(Command):
 
 
 class Cpus(Command):
-    """fh cpus: what each CPU does, and how far it is behind the TLB clock: a frame whose stamp is not below a CPU's epoch
-may still be reached by an old translation there."""
+    """What each CPU does, and how far it is behind the TLB clock.
+
+A frame whose stamp is not below a CPU's epoch may still be reached by an old translation there."""
 
     def run(self, machine):
         clock, epochs = machine.epochs()
@@ -356,7 +369,7 @@ def plan_name(va):
 
 
 class Maps(Command):
-    """fh maps ENV|ROOT: what is mapped in an address space: runs of pages with the same rights, type and owner."""
+    """What is mapped in an address space: runs of pages with the same rights, type and owner."""
     usage, least, most = "ENV|ROOT", 1, 1
 
     def run(self, machine, word):
@@ -382,18 +395,19 @@ class Maps(Command):
     def show(run):
         if run:
             low, high, text = run
-            print(f"{low:016x}-{high:016x} {(high - low) // abi.FH_PAGE:8} pages  {text}")
+            print(f"{low:016x}-{high:016x} {text}")
 
 
 class Why(Command):
-    """fh why [VA [ENV|ROOT]]: why would a write by user code at this address fault? Without VA: the address in CR2."""
+    """Why would a write by user code at this address fault? Without one: at the address in CR2."""
     usage, least, most = "[VA [ENV|ROOT]]", 0, 2
 
     def run(self, machine, word="$cr2", where=None):
         if word == "$cr2" and not machine.live:
             raise gdb.GdbError("A dump has no CR2: give an address.")
-        root = space(machine, where)
-        print("\n".join(self.sentences(machine, root, number(word))))
+        va, root = number(word), space(machine, where)
+        print("\n".join(self.sentences(machine, root, va)))
+        idle_hint(machine, root, va)
 
     def sentences(self, machine, root, va):
         at = f"{va:#x} in {space_label(machine, root)}"
@@ -418,8 +432,7 @@ class Why(Command):
                 return
         pfn = leaf_pfn(level, entry) + va % span(level) // abi.FH_PAGE
         yield (f"{at}: a write would not fault. Every level allows it, down to frame {pfn:#x}, {frame_text(machine, pfn)}. "
-               "If it did fault, the entry has changed since: what was made present or writable needs no flush; what was "
-               "taken away stays reachable until the CPU flushes.")
+               "If it did fault, it was mapped since, or the CPU went by an older entry that it still had.")
 
     @staticmethod
     def read_only(machine, level, table, entry):
@@ -451,7 +464,7 @@ class Why(Command):
 
 
 class Refusals(Command):
-    """fh refusals: why the kernel refused its last calls, in words (debug kernels only), the latest last."""
+    """Why the kernel refused its last calls, in words, the latest last (debug kernels)."""
 
     def run(self, machine):
         if not int(machine.info["refusals_pfn"]):
@@ -469,7 +482,7 @@ class Refusals(Command):
 
 
 class Audit_(Command):
-    """fh audit: recompute references, owners, counts and quotas from all tables and threads, and say what doesn't fit.
+    """Recompute references, owners, counts and quotas, and say what doesn't fit.
 
 A machine stops between two instructions: a CPU inside the kernel may be half way through a change, and the frames it works
 on then don't fit. Such CPUs are named."""
@@ -489,7 +502,7 @@ on then don't fit. Such CPUs are named."""
 
 
 class Break(Command):
-    """fh break PROGRAM:LOCATION [if CONDITION]: stop in a user program (b PROGRAM:LOCATION is the same).
+    """A breakpoint in a user program: fh break PROGRAM:LOCATION, or b PROGRAM:LOCATION.
 
 The location is what break takes: a function, FILE:LINE. It stops only where that program runs, though all programs lie at
 the same addresses, and may be set before it is started."""

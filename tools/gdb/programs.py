@@ -3,7 +3,7 @@ the selected CPU's address space. Which one that is, its text says: it is compar
 nothing is asked of the libOS that runs it."""
 import bisect, os, gdb
 from headers import abi
-from machine import Elf, Machine, kernel
+from machine import Elf, Machine, kernel, register
 
 
 class Program:
@@ -91,15 +91,17 @@ def load(wanted):
 
 def follow(*_):
     """Symbols of the program in the selected CPU's address space. In the kernel's own root, and before the machine has
-    booted, gdb keeps those it has."""
+    booted, gdb keeps those it has. gdb has said by now where it is, in terms of the old ones, so it says it again."""
     try:
         machine = Machine()
         found = identify(machine, machine.root())
     except (gdb.error, gdb.GdbError):
         return
     if found and found is not _loaded:
+        print(f"[symbols of {found.name}" + (f", no more of {_loaded.name}]" if _loaded else "]"))
         load(found)
-        return found
+        if register("rip") < abi.FH_KERNEL_BASE:
+            gdb.execute("frame")
 
 
 def forget(*_):
@@ -122,18 +124,17 @@ class InProgram(gdb.Function):
 
 
 def resolve(wanted, location):
-    """Address of a location (as 'break' takes it) in a program."""
+    """(address, file:line) of a location, as 'break' takes it, in a program. More than one for what is inlined."""
     before = _loaded
     load(wanted)
     try:
-        found = [l for l in gdb.decode_line(location)[1] or () if l.symtab and l.symtab.objfile.filename == wanted.path]
+        lines = [line for line in gdb.decode_line(location)[1] or ()
+                 if line.symtab and line.symtab.objfile.filename == wanted.path]
+        return [(line.pc, f"{line.symtab.filename}:{line.line}") for line in lines]
     except gdb.error as e:
         raise gdb.GdbError(f"{wanted.name} has no {location}: {e}")
     finally:
         load(before)
-    if not found:
-        raise gdb.GdbError(f"{wanted.name} has no {location}.")
-    return found
 
 
 def set_break(name, rest):
@@ -142,11 +143,13 @@ def set_break(name, rest):
     wanted = program(name)
     if not wanted:
         raise gdb.GdbError(f"{name}: no such program in {os.path.dirname(kernel().filename)}.")
-    location, _, condition = rest.partition(" if ")
-    for line in resolve(wanted, location.strip()):
-        extra = f" && ({condition.strip()})" if condition else ""
-        print(f"{name}: {location.strip()} is {line.symtab.filename}:{line.line}")
-        gdb.execute(f'break *{line.pc:#x} if $in_program("{name}"){extra}')
+    location, _, condition = (part.strip() for part in rest.partition(" if "))
+    places = resolve(wanted, location)
+    if not places:
+        raise gdb.GdbError(f"{name} has no {location}; the kernel or another program may.")
+    for address, line in places:
+        print(f"{name}: {location} is {line}")
+        gdb.execute(f'break *{address:#x} if $in_program("{name}")' + (f" && ({condition})" if condition else ""))
 
 
 class Break(gdb.Command):
@@ -166,16 +169,9 @@ lie at the same addresses, and may be set before the program is started. (A cond
             gdb.execute("break " + argument, from_tty)
 
 
-def follow_and_say(*_):
-    """After a stop: gdb has printed where it is before the symbols are there, so print it again with them."""
-    if follow():
-        print(f"[symbols of {_loaded.name}]")
-        gdb.execute("frame")
-
-
 def install():
     InProgram()
     Break()
-    gdb.events.stop.connect(follow_and_say)
+    gdb.events.stop.connect(follow)
     gdb.events.before_prompt.connect(follow)
     gdb.events.connection_removed.connect(forget)
