@@ -19,6 +19,7 @@ class Audit:
         self.count_threads()
         for pfn in range(machine.nframes):
             self.record(pfn)
+        self.envs()
 
     def wrong(self, pfn, sentence):
         self.problems.append(f"frame {pfn:#x} ({TYPE_NAME.get(self.machine.type(pfn), '?')}): {sentence}")
@@ -94,7 +95,7 @@ class Audit:
             self.wrong(pfn, f"count says {abi.fh_count(link)}, {self.counts[pfn]} present entries are found")
 
     def envs(self):
-        """After all records are seen."""
+        """Accounts, after all records are seen."""
         for pfn in self.machine.frames("ENV"):
             account = int(self.machine.env(pfn)["account"])
             if abi.fh_owned(account) != self.owned[pfn]:
