@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """gdb's commands for Freehold (tools/gdb), each on a live machine: too early, at a breakpoint in a user program, with the
 table damaged on purpose, and on dumps of the machine."""
-import os, re, subprocess, sys, tempfile
+import os, re, socket, subprocess, sys, tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tools"))
 import vm
 
@@ -82,6 +82,7 @@ def early(gdb, path):
     gdb.ask("break kernel_main")
     gdb.ask("continue")
     check("before the table is filled it says so", gdb.ask("fh frame 0x5000"), r"^The kernel is still starting")
+    check("but fh pt works", gdb.ask("fh pt $rip"), r"in root 0x102 of the kernel$", r"^  PT4 0x102\[511\] = .*  P W", r"together: rwx for the kernel")
     gdb.ask("delete")
 
 
@@ -126,7 +127,7 @@ def looking(gdb):
           gdb.ask("fh pt &pt_set"), r"\(sh\), refs 1", rf"in root {root} of {env} \(hello\)", r"together: r-x for the kernel")
     check("fh owner of a virtual address", gdb.ask("fh owner $rip"), rf"^virtual 0x400000 in root .*: frame {page}, DATA of {env} \(hello\)")
     check("fh owner of a physical address", gdb.ask(f"fh owner {at}"), rf"^physical {at}: frame {page}, DATA of {env} \(hello\), refs 1$")
-    check("fh frame: record, references, the address", gdb.ask(f"fh frame {page}"), rf"^frame {page}, physical {at}: DATA of {env} \(hello\), refs 1$",
+    check("fh frame: record, references, the address", gdb.ask(f"fh frame {at} >> 12"), rf"^frame {page}, physical {at}: DATA of {env} \(hello\), refs 1$",
           r"^  stamp \d+: (quiet|not quiet)", rf"PT1 {HEX}\[0\] r-x  0x400000 in root {root} of {env} \(hello\)$")
     check("fh frame of an ENV, a THREAD, a table, a FREE one", gdb.ask(f"fh frame {env}") + gdb.ask(f"fh frame {thread}") + gdb.ask(f"fh frame {root}"),
           r": ENV of ", r"owns \d+ of \d+", r": THREAD of ", r"RUNNING", r"it is running", r": PT4 of ", r"\d+ present entries",
@@ -154,13 +155,13 @@ def looking(gdb):
 
 
 def arguments(gdb):
-    usage = [gdb.ask(f"fh {line}") for line in ("frame", "frame 1 2", "owner", "pt", "envs 1", "threads 1", "cpus 1", "maps", "why 1 2 3",
+    usage = [gdb.ask(f"fh {line}") for line in ("frame", "owner", "pt", "envs 1", "threads 1", "cpus 1", "maps", "why 1 2 3",
                                                  "refusals 1", "audit 1")]
     check("wrong numbers of arguments: the usage", "\n".join(usage), *(rf"^Usage: fh {name}" for name in (
-        "frame PFN", r"frame PFN", r"owner VA\|PA", "pt VA", "envs$", "threads$", "cpus$", "maps ENV", r"why \[VA", "refusals$", "audit$")))
+        "frame PFN", r"owner VA\|PA", "pt VA", "envs$", "threads$", "cpus$", "maps ENV", r"why \[VA", "refusals$", "audit$")))
     check("what is no number, no frame, no env, no address: sentences", "\n".join(map(gdb.ask, (
-        "fh frame zork", "fh frame 0x7fffffff", "fh maps zork", "fh maps 0x5", "fh pt 0x900000000000", "fh frame \"", "fh owner 0x800000000000"))),
-        r"^zork is no number", r"^0x7fffffff is no frame: the table ends at", r"^No env runs zork: .*\(hello\)", r"^Frame 0x5 is no ENV: ",
+        "fh frame zork", "fh frame 1 2", "fh frame 0x7fffffff", "fh maps zork", "fh maps 0x5", "fh pt 0x900000000000", "fh frame \"", "fh owner 0x800000000000"))),
+        r"^zork is no number", r"^1 2 is no number", r"^0x7fffffff is no frame: the table ends at", r"^No env runs zork: .*\(hello\)", r"^Frame 0x5 is no ENV: ",
         r"^0x900000000000 is no address", r"no number", r"^0x800000000000 is mapped nowhere")
     check("fh alone is its help, and help lists all", gdb.ask("fh"), *(f"^fh {name} -- " for name in (
         "audit", "break", "cpus", "envs", "frame", "maps", "owner", "pt", "refusals", "threads", "why")))
@@ -257,8 +258,25 @@ def debug_kernel(scratch):
         gdb.close()
 
 
+def triple_fault():
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    with vm.VM("build/freehold.elf", ["build/root.elf"], gdb=port):
+        gdb = Gdb()
+        gdb.ask(f"target remote :{port}")
+        gdb.ask("break kernel_main")
+        gdb.ask("continue")
+        gdb.ask("set variable $rip = 0xffffff7000000000")  # nothing is there, and there is no IDT yet
+        check("a triple fault stops in gdb, at the instruction", gdb.ask("continue") + "\n" + gdb.ask("print/x $rip"),
+              r"received signal SIGQUIT", r"= 0xffffff7000000000$")
+        check("and fh pt says what was wrong with it", gdb.ask("fh pt $rip"), r"^  PT4 0x102\[510\] = 0x0000000000000000  empty$")
+        gdb.ask("kill")
+        gdb.close()
+
+
 os.makedirs("build/test-logs", exist_ok=True)
-print("1..62")
+print("1..65")
 with tempfile.TemporaryDirectory() as scratch:
     guest, path = machine(scratch, extra=["-S"])
     with guest:
@@ -273,3 +291,4 @@ with tempfile.TemporaryDirectory() as scratch:
         gdb.ask("detach")
         gdb.close()
     debug_kernel(scratch)
+triple_fault()

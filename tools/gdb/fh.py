@@ -26,6 +26,7 @@ is optional, the address space is the one that the selected CPU has loaded."""
 class Command(gdb.Command):
     """Of a subclass: its name in lower case is the command's; `usage` what it takes; run(machine, arguments) does it."""
     usage, least, most = "", 0, 0
+    needs_table = True  # there is nothing to say before the kernel has filled its table
 
     def __init__(self):
         self.name = "fh " + type(self).__name__.lower().rstrip("_")
@@ -34,11 +35,15 @@ class Command(gdb.Command):
         super().__init__(self.name, gdb.COMMAND_DATA)
 
     def invoke(self, argument, from_tty):
-        words = gdb.string_to_argv(argument)
+        words = [argument.strip()] if self.most == 1 and argument.strip() else gdb.string_to_argv(argument)
         if not self.least <= len(words) <= self.most:
             raise gdb.GdbError(f"Usage: {self.name} {self.usage}".rstrip())
         try:
-            self.run(Machine(), *words)
+            machine = Machine()
+            if self.needs_table and not machine.ready:
+                raise gdb.GdbError("The kernel is still starting: its table isn't filled yet. (Only fh pt works so early.) Let it "
+                                   "go on: 'continue', and Ctrl-C after a moment.")
+            self.run(machine, *words)
         except gdb.error as e:
             raise gdb.GdbError(f"{self.name}: {e}")
 
@@ -102,7 +107,7 @@ def space(machine, word):
 
 
 def idle_hint(machine, root, va):
-    if root == int(machine.variable("kernel_root")["n"]) and va < abi.FH_KERNEL_BASE:
+    if machine.ready and root == int(machine.variable("kernel_root")["n"]) and va < abi.FH_KERNEL_BASE:
         print("(The selected CPU runs no env now: name one to look into, or choose another CPU by 'thread N'.)")
 
 
@@ -131,7 +136,7 @@ def named(machine, name):
 def frame_text(machine, pfn):
     """DATA of 0x5000 (root), refs 1"""
     if pfn >= machine.nframes:
-        return "no RAM"
+        return "no RAM" if machine.ready else "not in the table yet"
     state = machine.state(pfn)
     kind = abi.fh_type(state)
     text = TYPE_NAME.get(kind, "?")
@@ -169,7 +174,7 @@ def references(machine, wanted):
             yield f"PT{level} {table:#x}[{index}] {what}  {seen}"
     for pfn in machine.frames("THREAD"):
         thread = machine.thread(pfn)
-        yield from (f"thread {pfn:#x}: its {pin.replace('_', ' ')}" for pin in PINS if int(thread[pin]) == wanted)
+        yield from (f"thread {pfn:#x}: its {pin.replace('_', ' ')}" for pin in PINS if wanted and int(thread[pin]) == wanted)
         if pfn == wanted and state_name(thread) == "RUNNING":
             yield "it is running"
     loaded = machine.variable("epoch_cpu")
@@ -258,8 +263,10 @@ def word_text(word):
 class Pt(Command):
     """The way through the page tables to an address, every level decoded.
 
-Each entry's bits, and type, owner and tenant of the frame that it names; then the rights that remain of all levels."""
+Each entry's bits, and type, owner and tenant of the frame that it names; then the rights that remain of all levels. It
+works early in boot too, as soon as paging is on."""
     usage, least, most = "VA [ENV|ROOT]", 1, 2
+    needs_table = False
 
     def run(self, machine, word, where=None):
         va, root = address(word), space(machine, where)

@@ -94,10 +94,8 @@ class Machine:
             cpus()[0].switch()
         self.base = self.find_memory()
         self.info = self.pointed("info", "struct fh_info")
-        if not int(self.info["root_thread"]):
-            raise gdb.GdbError("The kernel is still starting: its table isn't filled yet. Go on to root's first "
-                               "instruction ('break wait_idle', 'continue'), or for a moment.")
-        self.nframes, self.ncpus = int(self.info["nframes"]), int(self.info["ncpus"])
+        self.ready = int(self.info["root_thread"]) != 0
+        self.nframes, self.ncpus = (int(self.info["nframes"]), int(self.info["ncpus"])) if self.ready else (0, 0)
         self._table = self._links = None
         self._by_type, self._words = {}, {}
 
