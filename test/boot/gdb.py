@@ -167,34 +167,38 @@ def arguments(gdb):
         "audit", "break", "cpus", "envs", "frame", "maps", "owner", "pt", "refusals", "threads", "why")))
 
 
+RECORD = "((struct fh_frame *)0xfffffff000000000)"
+
+
+def damaged(gdb, sentence, place, value, *patterns):
+    """What fh audit says with a word of memory changed, which is then put back."""
+    old = re.search(HEX, gdb.ask(f"output/x {place}"))[0]
+    gdb.ask(f"set variable {place} = {value}")
+    check(f"fh audit: {sentence}", gdb.ask("fh audit"), *patterns, r"^audit: \d+ things do not fit")
+    gdb.ask(f"set variable {place} = {old}")
+
+
 def damage(gdb, env, root, page):
-    """What fh audit finds when the table says something else than is so. Each damage is undone."""
+    """What fh audit finds when the table says something else than is so."""
     check("fh audit: everything fits", gdb.ask("fh audit"), r"^audit: everything fits, \d+ frames$")
-    record = "((struct fh_frame *)0xfffffff000000000)"
-
-    def damaged(sentence, place, value, *patterns):
-        old = re.search(HEX, gdb.ask(f"output/x {place}"))[0]
-        gdb.ask(f"set variable {place} = {value}")
-        check(f"fh audit: {sentence}", gdb.ask("fh audit"), *patterns, r"^audit: \d+ things do not fit")
-        gdb.ask(f"set variable {place} = {old}")
-
-    state = f"{record}[{page}].state"
+    state = f"{RECORD}[{page}].state"
     slot = f"*(unsigned long *)(0xffffff8000000000 + {root} * 4096 + 511 * 8 - 8)"  # the window's
-    damaged("a reference too many", state, f"{state} + 256", rf"^frame {page} \(DATA\): refs says 2, 1 references are found$")
-    damaged("an owner that is no env", state, f"({state} & 0xffffffff) | ({page}ul << 32)", rf"^frame {page} \(DATA\): its owner {page} is no ENV",
+    damaged(gdb, "a reference too many", state, f"{state} + 256", rf"^frame {page} \(DATA\): refs says 2, 1 references are found$")
+    damaged(gdb, "an owner that is no env", state, f"({state} & 0xffffffff) | ({page}ul << 32)", rf"^frame {page} \(DATA\): its owner {page} is no ENV",
             rf"^frame {env} \(ENV\): account says \d+ frames owned, \d+ are found$")
-    damaged("an owner where there is none", f"{record}[0x123].state", "0x500000000000", r"has the owner 0x5000, but its type has none")
-    damaged("a frame that is BUSY", state, "12", rf"^frame {page} \(BUSY\): claimed by a CPU")
-    damaged("no such type", state, "14", r"no such type")
-    damaged("a lock", f"{record}[{root}].state", f"{record}[{root}].state | 16", rf"^frame {root} \(PT4\): locked by a CPU")
-    damaged("a table's count", f"{record}[{root}].link", f"{record}[{root}].link + 1", rf"^frame {root} \(PT4\): count says \d+, \d+ present")
-    damaged("a quota", f"((struct fh_env *)(0xffffff8000000000 + {env} * 4096))->account", "5", r"account says 5 frames", r"owns 5 frames of a quota of 0")
-    damaged("a link that is no table", slot, f"({page} << 12) | 7", rf"^frame {root} \(PT4\): entry 510 links frame {page}, which is no PT3$")
+    damaged(gdb, "an owner where there is none", f"{RECORD}[0x123].state", "0x500000000000", r"has the owner 0x5000, but its type has none")
+    damaged(gdb, "a frame that is BUSY", state, "12", rf"^frame {page} \(BUSY\): claimed by a CPU")
+    damaged(gdb, "no such type", state, "14", r"no such type")
+    damaged(gdb, "a lock", f"{RECORD}[{root}].state", f"{RECORD}[{root}].state | 16", rf"^frame {root} \(PT4\): locked by a CPU")
+    damaged(gdb, "a table's count", f"{RECORD}[{root}].link", f"{RECORD}[{root}].link + 1", rf"^frame {root} \(PT4\): count says \d+, \d+ present")
+    damaged(gdb, "a quota", f"((struct fh_env *)(0xffffff8000000000 + {env} * 4096))->account", "5", r"account says 5 frames", r"owns 5 frames of a quota of 0")
+    damaged(gdb, "a link that is no table", slot, f"({page} << 12) | 7", rf"^frame {root} \(PT4\): entry 510 links frame {page}, which is no PT3$")
     info = re.search(rf"PT1 ({HEX})\[0\] = ({HEX})", gdb.ask("fh pt 0x7f0000000000"))
-    damaged("a page of the table, writable", f"*(unsigned long *)(0xffffff8000000000 + {info[1]} * 4096)", f"{info[2]} | 2",
+    damaged(gdb, "a page of the table, writable", f"*(unsigned long *)(0xffffff8000000000 + {info[1]} * 4096)", f"{info[2]} | 2",
             rf"^frame {info[1]} \(PT1\): entry 0 is writable, but frame {HEX} is TABLE$")
     check("and everything fits again", gdb.ask("fh audit"), r"^audit: everything fits")
-    tenant = f"{record}[{page}].tenant"
+    damaged(gdb, "a grant to the owner", f"{RECORD}[{page}].tenant", env, r"granted to its own owner")
+    tenant = f"{RECORD}[{page}].tenant"
     serial = re.search(r"\(sh\): serial (\d+)", gdb.ask("fh envs"))[1]
     shell = re.search(rf"({HEX}) \(sh\)", gdb.ask("fh envs"))[1]
     gdb.ask(f"set variable {tenant} = {shell} | ({serial}ul << 27)")
@@ -220,6 +224,11 @@ def copy_on_write(gdb, guest):
     gdb.ask("continue")
     check("fh why: copy-on-write", gdb.ask("fh why page"), r"copy-on-write .* its fault handler copies")
     check("fh pt names the kit's marks", gdb.ask("fh pt page"), r"\(kit: forked, may-write\)")
+    shared = re.search(rf"frame ({HEX}): PT2", gdb.ask("fh pt 0x7f4000000000"))[1]  # the child has a link to it
+    check("fh frame of a table that another env has linked", gdb.ask(f"fh frame {shared}"), r"PT2 of .*\(demo\), refs 2",
+          rf"^  linked by a foreign owner's table {HEX}\[256\]$")
+    damaged(gdb, "a foreign link that isn't recorded", f"{RECORD}[{shared}].link", f"{RECORD}[{shared}].link & 1023",
+            rf"^frame {shared} \(PT2\): linked by the foreign table {HEX} \[256\], which its record doesn't say$")
     gdb.ask("delete")
 
 
@@ -276,7 +285,7 @@ def triple_fault():
 
 
 os.makedirs("build/test-logs", exist_ok=True)
-print("1..65")
+print("1..68")
 with tempfile.TemporaryDirectory() as scratch:
     guest, path = machine(scratch, extra=["-S"])
     with guest:

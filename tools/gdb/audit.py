@@ -74,15 +74,17 @@ class Audit:
             self.refs[pfn] += int(thread["state"]) == abi.fh_thread_state.index("FH_RUNNING")
 
     def record(self, pfn):
-        state, link, _, stamp = self.machine.table()[4 * pfn:4 * pfn + 4]
+        state, link, tenant, stamp = self.machine.table()[4 * pfn:4 * pfn + 4]
         kind, owner = abi.fh_type(state), abi.fh_owner(state)
         if kind == TYPE["BUSY"]:
             self.wrong(pfn, "claimed by a CPU that is changing it")
             return
         if kind not in TYPE_NAME:
             self.wrong(pfn, "no such type")
-        if state & abi.FH_STATE_LOCK or (kind in TABLES and stamp >> 48 & 255 != stamp >> 56):
-            self.wrong(pfn, "locked by a CPU that is changing an entry")
+        if state & abi.FH_STATE_LOCK or stamp >> 48 & 255 != stamp >> 56:
+            self.wrong(pfn, "locked by a CPU that is changing it")
+        if kind != TYPE["FREE"] and tenant and abi.fh_name_pfn(tenant) == owner:
+            self.wrong(pfn, "granted to its own owner")
         if kind in OWNED:
             self.owned[owner] += 1
             if self.machine.type(owner) != TYPE["ENV"]:

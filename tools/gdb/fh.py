@@ -199,7 +199,7 @@ The record: type, owner, references, tenant, stamp; a table's count of entries, 
         state, kind, stamp = record["state"], abi.fh_type(record["state"]), record["stamp"] & abi.FH_STAMP_MASK
         print(f"frame {pfn:#x}, physical {pfn * abi.FH_PAGE:#x}: {frame_text(machine, pfn)}")
         if state & abi.FH_STATE_LOCK:
-            print("  locked by a CPU that is changing an entry")
+            print("  locked by a CPU that is changing it")
         if kind == TYPE["FREE"]:
             print(f"  last owner {named(machine, record['tenant'])}")
         if kind in TABLES:
