@@ -147,9 +147,9 @@ def set_break(name, rest):
     places = resolve(wanted, location)
     if not places:
         raise gdb.GdbError(f"{name} has no {location}; the kernel or another program may.")
-    for address, line in places:
-        print(f"{name}: {location} is {line}")
-        gdb.execute(f'break *{address:#x} if $in_program("{name}")' + (f" && ({condition})" if condition else ""))
+    for address, line in places:  # gdb's own words would name whichever program has its symbols loaded
+        gdb.execute(f'break *{address:#x} if $in_program("{name}")' + (f" && ({condition})" if condition else ""), to_string=True)
+        print(f"Breakpoint {int(gdb.parse_and_eval('$bpnum'))} at {address:#x} in {name}: {line}")
 
 
 class Break(gdb.Command):
