@@ -33,7 +33,7 @@ def qemu_command(kernel, modules, cpus=1, mem="128M", cpu="qemu64", append="", i
     if icount:  # one instruction is one nanosecond of machine time, identical from run to run
         command += ["-icount", "shift=0,sleep=off"]
     if gdb:
-        command += ["-S", "-gdb", f"tcp::{gdb}"]
+        command += ["-S", "-gdb", f"tcp::{gdb}", "-no-shutdown"]  # a triple fault stops in gdb
     return command + list(extra)
 
 

@@ -138,7 +138,8 @@ kernel_start:
 	mov edi, edi
 	mov esi, esi
 	xor ebp, ebp
-	call kernel_main            ; never returns
+	push rbp                    ; no return address: backtraces end here
+	jmp kernel_main
 
 section .bss
 align 16

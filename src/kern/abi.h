@@ -102,6 +102,8 @@ static inline unsigned fh_type(uint64_t state) { return state & 15; }
 static inline uint64_t fh_refs(uint64_t state) { return state >> 8 & FH_REFS_MAX; }
 static inline uint64_t fh_owner(uint64_t state) { return state >> 32 & FH_PFN_MASK; }
 static inline uint64_t fh_count(uint64_t link) { return link & 1023; }
+static inline uint64_t fh_link_index(uint64_t link) { return link >> 16 & 511; }
+static inline uint64_t fh_link_parent(uint64_t link) { return link >> 32 & FH_PFN_MASK; }
 
 /* A name: the pfn of an ENV or THREAD frame and its serial. Serial 0 means "whichever lives there now" and is taken
  * only from callers with authority over it. Name 0 is the caller itself, or nobody, as each call says. */
