@@ -16,7 +16,7 @@ int env_admit(uint64_t env, uint64_t caller)
 	for (unsigned i = 0; r == 0 && i < FH_ENV_CALLERS; i++) {
 		if (e.callers[i] == caller)
 			return 0;
-		if (!e.callers[i])
+		if (fh_type(frame_record(fh_name_pfn(e.callers[i]))->state) != FH_ENV) /* nobody, or nobody any more */
 			return (int)sys_env_ctl(env, FH_ENV_CALLER, i, caller);
 	}
 	return r < 0 ? (int)r : -ENOSPC;
