@@ -89,13 +89,16 @@ const char *thread_state_name(unsigned state)
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }
 
+/* Without a view it is being reaped, and could not be wholly. */
 enum env_state env_state(const struct env *e)
 {
+	if (!e->view)
+		return ENV_EXITED;
 	uint32_t state = e->view->state;
 	return state == FH_STOPPED ? ENV_EXITED : state == FH_FAULTED ? ENV_FAULTED : ENV_RUNNING;
 }
 
-int env_status(const struct env *e) { return (int)(e->view->status & 255); }
+int env_status(const struct env *e) { return e->view ? (int)(e->view->status & 255) : ENV_KILLED; }
 
 enum env_state env_wait(struct env *e)
 {

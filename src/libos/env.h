@@ -55,6 +55,7 @@ int space_fork(struct space *s, struct space *parent);
 enum env_state { ENV_RUNNING, ENV_EXITED, ENV_FAULTED };
 enum env_state env_state(const struct env *);
 /* Exit status of an ENV_EXITED child. */
+#define ENV_KILLED 137 /* 128 + SIGKILL: it had not stopped by itself */
 int env_status(const struct env *);
 /* Wait until the child has exited or faulted. */
 enum env_state env_wait(struct env *);
@@ -64,7 +65,8 @@ void env_report(const struct env *);
 int env_kill(struct env *);
 /*
  * Give back every frame of the env and of all envs under it, and its quota and CPU slots; *child becomes NULL. The
- * frames it owned and freed are counted into *freed (may be NULL). -EBUSY if something still refers to its frames.
+ * frames it owned and freed are counted into *freed (may be NULL). -EBUSY if something still refers to its frames: it may
+ * be tried again.
  */
 int env_reap(struct env **child, uint64_t *freed);
 /* The same for any descendant, by the pfn of its ENV frame. */

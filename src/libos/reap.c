@@ -18,7 +18,7 @@
 #define PATIENCE 50u /* ms */
 
 /* No CPU runs it any more. */
-static int stop_thread(pfn_t thread) { return thread_stop(thread, 137); } /* 128 + SIGKILL, if it had not stopped by itself */
+static int stop_thread(pfn_t thread) { return thread_stop(thread, ENV_KILLED); }
 
 /* Unmap all that a table leads to, and take it out of a stranger's tree. A thread may still have it as its root: it can't
  * be freed yet. */

@@ -16,7 +16,7 @@ int env_admit(uint64_t env, uint64_t caller)
 	for (unsigned i = 0; r == 0 && i < FH_ENV_CALLERS; i++) {
 		if (e.callers[i] == caller)
 			return 0;
-		if (!e.callers[i])
+		if (fh_type(frame_record(fh_name_pfn(e.callers[i]))->state) != FH_ENV) /* nobody, or nobody any more */
 			return (int)sys_env_ctl(env, FH_ENV_CALLER, i, caller);
 	}
 	return r < 0 ? (int)r : -ENOSPC;
@@ -173,6 +173,11 @@ int64_t page_give(va_t va, uint64_t env)
 	pfn_t pfn = r == 0 ? fh_pte_pfn(e) : 0;
 	if (r == 0 && !frame_sole(pfn))
 		r = fh_owner(frame_record(pfn)->state) == env_self() ? -EBUSY : -EPERM;
+	if (r == 0) { /* from here on no reference says that it is in use */
+		orphan_lock();
+		orphan_forget(pfn, 1);
+		orphan_unlock();
+	}
 	if (r == 0 && (r = space_unmap(s, va, 1)) == 0 && (r = grant(pfn, env)) < 0)
 		space_map(s, va, pfn, 1, pte_rights(e));
 	space_unlock(s);
@@ -183,10 +188,19 @@ static int map_own(pfn_t pfn, va_t va, unsigned rights)
 {
 	struct space *s = space_current();
 
-	orphan_forget(pfn, 1);
 	space_lock(s);
 	int r = space_map(s, va, pfn, 1, rights);
 	space_unlock(s);
+	return r;
+}
+
+static int64_t take(pfn_t pfn)
+{
+	orphan_lock();
+	int64_t r = sys_frame_take(pfn, 1);
+	if (r > 0)
+		orphan_forget(pfn, 1);
+	orphan_unlock();
 	return r;
 }
 
@@ -194,7 +208,7 @@ int page_take(pfn_t pfn, va_t va, unsigned rights)
 {
 	int64_t r;
 
-	while ((r = sys_frame_take(pfn, 1)) == -EAGAIN)
+	while ((r = take(pfn)) == -EAGAIN)
 		wait_quiet();
 	if (r > 0 && (r = map_own(pfn, va, rights)) < 0)
 		frame_put(pfn, 1);

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "syscall.h"
 #include "tap.h"
 #include "touch.h"
 
@@ -154,6 +155,25 @@ static void start(unsigned i)
 	place[i].env = child[i]->name;
 }
 
+/* What a parent may do to the living. */
+static uint64_t bother(unsigned i)
+{
+	switch (random64() % 4) {
+	case 0: { /* a few pages are missing: those of its mappings are zeroes when it touches them again */
+		int64_t n = env_repossess(child[i], random64() % 8);
+		return n > 0 ? (uint64_t)n : 0;
+	}
+	case 1:
+		sys_env_ctl(child[i]->name, FH_ENV_FREEZE, 0, 0);
+		thread_sleep(random64() % 10);
+		sys_env_ctl(child[i]->name, FH_ENV_THAW, 0, 0);
+		break;
+	case 2: sys_env_ctl(child[i]->name, FH_ENV_REVOKE, random64() % 100, 0); break;
+	default: thread_sleep(random64() % 10); break;
+	}
+	return 0;
+}
+
 /* What it is before it is killed; reaped, it has left nothing. */
 static void end(unsigned i, struct tally *dead, struct tally *bad)
 {
@@ -181,13 +201,14 @@ static uint64_t books(void)
 static void generations(unsigned rounds)
 {
 	struct tally dead = {0}, bad = {0};
-	uint64_t steps = 0, links = 0, takes = 0, forks = 0;
+	uint64_t steps = 0, links = 0, takes = 0, forks = 0, repossessed = 0;
 
 	for (unsigned i = 0; i < CHILDREN; i++)
 		start(i);
 	for (unsigned n = 0; n < rounds; n++) {
 		unsigned i = (unsigned)(random64() % CHILDREN);
-		thread_sleep(random64() % 20);
+		for (unsigned k = 0; k < 2; k++)
+			repossessed += bother((unsigned)(random64() % CHILDREN));
 		end(i, &dead, &bad);
 		start(i);
 	}
@@ -198,7 +219,8 @@ static void generations(unsigned rounds)
 	}
 	none_bad(&dead, "none of %u children ended by itself", rounds + CHILDREN);
 	if (rounds >= ROUNDS)
-		ok(links && takes && forks, "in %lu steps: windows linked %lu, pages taken %lu, forks %lu", steps, links, takes, forks);
+		ok(links && takes && forks && repossessed, "in %lu steps: windows linked %lu, pages taken %lu, repossessed %lu, forks %lu",
+		   steps, links, takes, repossessed, forks);
 	none_bad(&bad, "each was reaped while the others went on");
 }
 

@@ -8,8 +8,8 @@
 #include "kit.h"
 
 int demo_heap(void), demo_stack(void), demo_mmap(void), demo_paging(void), demo_cow(void), demo_large(void),
-    demo_fault(void), demo_dirty(void), demo_policy(void), demo_cpus(void), demo_share(void), demo_publish(void), demo_pass(void), demo_pager(void),
-    demo_revoke(void), demo_reap(void);
+    demo_fault(void), demo_dirty(void), demo_policy(void), demo_cpus(void), demo_share(void), demo_publish(void),
+    demo_pass(void), demo_pager(void), demo_revoke(void), demo_reap(void);
 
 /* Print what was verified, "ok" or "FAILED"; returns 1 if it failed. */
 int check(bool good, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -48,9 +48,10 @@ static int ignore(void)
 	for (size_t i = 0; i < n; i++) {
 		for (size_t k = 0; k < PAGES; k++)
 			found += taken[i] == mine[k] && !space_get(space_current(), (va_t)page + k * FH_PAGE);
-		printf(i < 6 ? " %#lx" : i == 6 ? " ..." : "", taken[i]);
+		if (i < 6)
+			printf(" %#lx", taken[i]);
 	}
-	puts("");
+	puts(" ...");
 	return check(n == WANTED && found == n && !lost, "%lu frames, all of them pages that it has no more", n);
 }
 
