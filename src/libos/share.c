@@ -173,6 +173,8 @@ int64_t page_give(va_t va, uint64_t env)
 	pfn_t pfn = r == 0 ? fh_pte_pfn(e) : 0;
 	if (r == 0 && !frame_sole(pfn))
 		r = fh_owner(frame_record(pfn)->state) == env_self() ? -EBUSY : -EPERM;
+	if (r == 0)
+		orphan_forget(pfn, 1);
 	if (r == 0 && (r = space_unmap(s, va, 1)) == 0 && (r = grant(pfn, env)) < 0)
 		space_map(s, va, pfn, 1, pte_rights(e));
 	space_unlock(s);
@@ -183,7 +185,6 @@ static int map_own(pfn_t pfn, va_t va, unsigned rights)
 {
 	struct space *s = space_current();
 
-	orphan_forget(pfn, 1);
 	space_lock(s);
 	int r = space_map(s, va, pfn, 1, rights);
 	space_unlock(s);
@@ -194,8 +195,11 @@ int page_take(pfn_t pfn, va_t va, unsigned rights)
 {
 	int64_t r;
 
+	orphan_lock();
 	while ((r = sys_frame_take(pfn, 1)) == -EAGAIN)
 		wait_quiet();
+	orphan_forget_locked(pfn, 1);
+	orphan_unlock();
 	if (r > 0 && (r = map_own(pfn, va, rights)) < 0)
 		frame_put(pfn, 1);
 	return r < 0 ? (int)r : 0;
