@@ -54,7 +54,7 @@ def main():
     a = arguments()
     build = "build/debug" if a.variant == "debug" else "build"
     os.makedirs("build/test-logs", exist_ok=True)
-    log = f"build/test-logs/{a.name}.{a.variant}.{a.cpu}.console"
+    log = f"build/test-logs/{a.name}.{a.variant}.{a.cpu}.{a.cpus}.console"
     tap = Tap()
     with vm.VM(f"{build}/freehold.elf", [f"{build}/root.elf", f"{build}/test/{a.name}.elf"], cpus=a.cpus, mem=a.mem,
                cpu=a.cpu, append=f"test={a.name}", echo=tap.feed, log=log) as machine:

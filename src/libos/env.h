@@ -42,13 +42,15 @@ const char *elf_check(const void *elf, size_t bytes);
 
 /*
  * Like Unix fork: the child env continues as a copy of the calling thread alone. Returns 1 in the parent with *child
- * set, 0 in the child, or -errno. Heap, mappings and stacks are copy-on-write; the image's data and the kit's records
- * are copied at once, because the fault handler itself needs them. Outside handlers only (-EBUSY).
+ * set, 0 in the child, or -errno. Heap, mappings and the stack are copy-on-write; the image's data and the kit's records
+ * are copied at once, because the fault handler itself needs them, as are the stacks of other threads, which may go on
+ * meanwhile. The first thread's call, outside handlers (-EBUSY).
  */
 int env_fork(struct env **child);
 /*
- * A second address space of this env: heap, mappings and stacks copy-on-write; image (its globals too) and the kit's
- * records shared. Run threads in it with thread_new. The space must stay where it is until space_free; s is filled in.
+ * A second address space of this env: heap, mappings and the first stack copy-on-write; image (its globals too), the kit's
+ * records and the stacks of other threads shared. Run threads in it with thread_new. The space must stay where it is until
+ * space_free; s is filled in. -EBUSY: a copy of the first thread's space is for that thread to make.
  */
 int space_fork(struct space *s, struct space *parent);
 

@@ -327,8 +327,10 @@ int env_fork(struct env **child)
 
 int space_fork(struct space *s, struct space *parent)
 {
+	/* The first thread's stack becomes copy-on-write: it must not be running under a kit lock. */
+	if (parent == thread_main.space && thread_self() != &thread_main)
+		return -EBUSY;
 	struct space **pair = meta_alloc(2 * sizeof(*pair));
-
 	if (!pair)
 		return -ENOMEM;
 	pair[0] = s;

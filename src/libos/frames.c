@@ -214,7 +214,7 @@ pfn_t frame_get(struct frames *f, size_t n, size_t align, pfn_t env, uint64_t fl
 		orphan_lock();
 		int r = claim_run(p, n, env, flags);
 		if (r == 0)
-			orphan_forget(p, n);
+			orphan_forget_locked(p, n);
 		orphan_unlock();
 		if (r == 0)
 			return p;

@@ -149,6 +149,7 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 	    .end = va + bytes,
 	    .rights = RIGHT_R | RIGHT_W,
 	    .grow = REGION_GROW_DOWN,
+	    .fork = REGION_COPY, /* not on write: its thread may be running, and hold a lock that the fault would want */
 	    .fault = fault_zero,
 	    .name = name,
 	};

@@ -29,7 +29,8 @@ int mm_unmap(va_t address, size_t bytes);
  * our parent's, which a fork shares (the kernel widens rights only for who has authority over the frame); -EBUSY: rights
  * 0 for a shared page that others still use. */
 int mm_protect(va_t address, size_t bytes, unsigned rights);
-/* A stack of `bytes` with a guard page below, growing on faults. Returns its top (exclusive) or -errno. */
+/* A stack of `bytes` with a guard page below, growing on faults; a fork copies it at once. Returns its top (exclusive) or
+ * -errno. */
 int64_t mm_stack(struct space *, size_t bytes, const char *name);
 
 /* brk: the end of the heap. heap_grow(n) moves it by n bytes and returns the old end, or -ENOMEM with nothing changed

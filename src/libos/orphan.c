@@ -55,7 +55,7 @@ void orphan_note(pfn_t pfn)
 	lock_give(&orphans.lock);
 }
 
-void orphan_forget(pfn_t pfn, size_t n)
+void orphan_forget_locked(pfn_t pfn, size_t n)
 {
 	size_t kept = 0;
 
@@ -63,6 +63,13 @@ void orphan_forget(pfn_t pfn, size_t n)
 		if (orphans.pfn[i] < pfn || orphans.pfn[i] >= pfn + n)
 			orphans.pfn[kept++] = orphans.pfn[i];
 	orphans.n = kept;
+}
+
+void orphan_forget(pfn_t pfn, size_t n)
+{
+	orphan_lock();
+	orphan_forget_locked(pfn, n);
+	orphan_unlock();
 }
 
 void orphan_collect(void)

@@ -75,25 +75,32 @@ static int sweep(pfn_t top, unsigned type, int (*act)(pfn_t))
 	return bad;
 }
 
-/* Freeze the envs of the subtree. Returns how many were not frozen yet. */
-static unsigned freeze(pfn_t top)
+/* Freeze the envs of the subtree, and count what those below the top own. Returns how many were not frozen yet. */
+static unsigned freeze(pfn_t top, uint64_t *below)
 {
 	unsigned fresh = 0;
 	struct fh_env e;
 
-	for (pfn_t p = env_next(0); p; p = env_next(p))
-		if (env_below(p, top) && env_look(p, &e) == 0 && !(e.account & FH_ACCOUNT_FROZEN))
-			fresh += sys_env_ctl(p, FH_ENV_FREEZE, 0, 0) == 0;
+	*below = 0;
+	for (pfn_t p = env_next(0); p; p = env_next(p)) {
+		if (!env_below(p, top) || env_look(p, &e) < 0)
+			continue;
+		*below += p != top ? fh_owned(e.account) : 0;
+		fresh += !(e.account & FH_ACCOUNT_FROZEN) && sys_env_ctl(p, FH_ENV_FREEZE, 0, 0) == 0;
+	}
 	return fresh;
 }
 
 /* Nothing in the subtree runs any more. While some did, on other CPUs, they made envs, started threads, handed slots round. */
-static void stop_all(pfn_t top)
+static void stop_all(pfn_t top, uint64_t *frames)
 {
+	uint64_t below;
+
 	do
 		sweep(top, FH_THREAD, stop_thread);
-	while (freeze(top));
+	while (freeze(top, &below));
 	slot_take_env(top);
+	*frames += below;
 }
 
 static int reap_search(pfn_t top, uint64_t *frames)
@@ -110,9 +117,7 @@ static int reap_search(pfn_t top, uint64_t *frames)
 	};
 	int r = 0;
 
-	stop_all(top);
-	for (pfn_t p = env_next(0); p; p = env_next(p))
-		*frames += p != top && env_below(p, top) ? owned_by(p) : 0;
+	stop_all(top, frames);
 	for (unsigned round = 0; round <= FH_ENV_DEPTH + PATIENCE && owned_by(top); round++) {
 		if (round > FH_ENV_DEPTH) /* a CPU is slow in letting go */
 			thread_sleep(1);

@@ -22,7 +22,9 @@ uint64_t revoke_spare(uint64_t frames, uint64_t deadline)
 	uint64_t before = fh_owned(self_view()->account);
 
 	(void)frames, (void)deadline;
+	space_lock(space_current());
 	space_trim(space_current(), MM_LO, MM_HI);
+	space_unlock(space_current());
 	orphan_collect();
 	uint64_t after = fh_owned(self_view()->account);
 	return before > after ? before - after : 0;

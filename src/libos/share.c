@@ -173,11 +173,8 @@ int64_t page_give(va_t va, uint64_t env)
 	pfn_t pfn = r == 0 ? fh_pte_pfn(e) : 0;
 	if (r == 0 && !frame_sole(pfn))
 		r = fh_owner(frame_record(pfn)->state) == env_self() ? -EBUSY : -EPERM;
-	if (r == 0) { /* from here on no reference says that it is in use */
-		orphan_lock();
+	if (r == 0) /* from here on no reference says that it is in use */
 		orphan_forget(pfn, 1);
-		orphan_unlock();
-	}
 	if (r == 0 && (r = space_unmap(s, va, 1)) == 0 && (r = grant(pfn, env)) < 0)
 		space_map(s, va, pfn, 1, pte_rights(e));
 	space_unlock(s);
@@ -194,12 +191,13 @@ static int map_own(pfn_t pfn, va_t va, unsigned rights)
 	return r;
 }
 
+/* Ours from here on, and no orphan, before anybody collects those. */
 static int64_t take(pfn_t pfn)
 {
 	orphan_lock();
 	int64_t r = sys_frame_take(pfn, 1);
 	if (r > 0)
-		orphan_forget(pfn, 1);
+		orphan_forget_locked(pfn, 1);
 	orphan_unlock();
 	return r;
 }

@@ -137,7 +137,7 @@ int space_protect(struct space *, va_t va, size_t n, unsigned rights);
 int space_promise(struct space *, va_t va, size_t n, unsigned rights, unsigned rest);
 /* Turn the 2 MiB page at va (2 MiB-aligned) into 512 of 4 KiB. 0 also if there is none. */
 int space_split(struct space *, va_t va);
-/* Free every empty table in [va, end): returns how many. */
+/* Free every empty table in [va, end): returns how many. Where others may be filling them: under the space's lock. */
 size_t space_trim(struct space *, va_t va, va_t end);
 /* FH_FLUSH_* for this env: local while it has one thread, else all. */
 uint64_t space_flush(void);

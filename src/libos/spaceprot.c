@@ -78,9 +78,7 @@ static void park(struct space *s, struct batch *b, va_t va, pfn_t table, const v
 		b->error = -EBUSY; /* shared on purpose: a copy would part the two sides */
 	if (!frame_sole(fh_pte_pfn(*slot)) && !b->error)
 		b->error = fault_unshare(s, va, *slot, RIGHT_R);
-	orphan_lock();
 	orphan_forget(fh_pte_pfn(*slot), 1);
-	orphan_unlock();
 	batch_add(b, FH_OP_CLEAR, space_flush(), table, pt_index(va, 1), 1, pte_park(fh_pte_pfn(*slot)));
 }
 

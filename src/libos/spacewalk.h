@@ -74,7 +74,8 @@ void scratch_init(void);
 /* Page frames left behind by unmapping that a forked child still refers to: ours to free when it lets go. */
 void orphan_note(pfn_t pfn);             /* remember it if it is ours */
 void orphan_collect(void);               /* free those that have no references left */
-void orphan_forget(pfn_t pfn, size_t n); /* these are in use again, without references; under the lock */
+void orphan_forget(pfn_t pfn, size_t n); /* these are in use again, without references from now on */
+void orphan_forget_locked(pfn_t pfn, size_t n); /* or have none since the lock was taken */
 void orphan_lock(void);
 void orphan_unlock(void);
 void orphan_reset(void);                 /* in a fork's child: they are the parent's */

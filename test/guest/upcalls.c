@@ -423,7 +423,7 @@ __asm__(".pushsection .text.roots,\"ax\"\n"
         "	mov $0x1234, %eax\n"
         "	syscall\n"
         "	mov %rax, %rbp\n"
-        "	mov $7, %eax\n"           /* even the number of a native call */
+        "	mov $10, %eax\n"          /* even the number of a native call */
         "	syscall\n"
         "	ud2\n"
         "roots_handler:\n"
@@ -435,7 +435,7 @@ __asm__(".pushsection .text.roots,\"ax\"\n"
         "	mov 8(%rbx), %rcx\n"
         "	mov %rax, 16(%rbx,%rcx,8)\n"
         "	incq 8(%rbx)\n"
-        "	mov $7, %eax\n"           /* tlb_flush(0, NONE) */
+        "	mov $10, %eax\n"          /* tlb_flush(0, NONE) */
         "	xor %edi, %edi\n"
         "	xor %esi, %esi\n"
         "	xor %edx, %edx\n"
@@ -456,6 +456,7 @@ __asm__(".pushsection .text.roots,\"ax\"\n"
         "roots_end:\n"
         ".popsection\n");
 extern const char roots_program[], roots_handler[], roots_end[];
+_Static_assert(FH_SYS_tlb_flush == 10 && FH_SYS_thread_ctl == 1, "the numbers above");
 #define ONLY_HERE 0x40000000ul
 
 static int64_t set(pfn_t table, unsigned index, pte_t e) { return sys_pt_set(fh_what(FH_OP_SET, 0, table, index, 1), e, 0).rax; }
