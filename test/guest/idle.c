@@ -149,7 +149,7 @@ static void check_steady(void)
 #define PAIRS 4u
 #define BELL_BALL (1ul << (BELL_USER + 1))
 #define AT_ONCE 1ul /* a deadline long past: ring, and go on */
-#define STUCK_MS 3000u
+#define STUCK_MS 10000u
 
 enum how { RING_AND_SLEEP, HAND_OVER, WANDER };
 static struct player {
@@ -175,6 +175,8 @@ static void play(void *arg)
 		if (r != (int64_t)BELL_BALL)
 			continue;
 		p->rounds++;
+		for (unsigned i = 0; i < 4 && p->how == WANDER; i++)
+			sys_thread_switch(0, 0, 0, 0);
 		if (p->how != HAND_OVER || p->rounds == 1)
 			sys_thread_switch(p->partner, BELL_BALL, 0, p->how == HAND_OVER ? 0 : AT_ONCE);
 	}
@@ -188,7 +190,7 @@ static void check_wakeups(enum how how)
 	static const char *const texts[] = {"ring each other and go to sleep", "hand each other the slice as they ring",
 	                                    "ring each other while they are moved from CPU to CPU"};
 	unsigned n = info->ncpus / 2 < PAIRS ? info->ncpus / 2 : PAIRS;
-	uint64_t seen[PAIRS] = {0}, since[PAIRS], idled = 0, end = ms(1500), total = 0;
+	uint64_t seen[PAIRS] = {0}, since[PAIRS], idled = 0, end = ms(500), total = 0;
 	struct tally t = {0};
 
 	stop = 0;
@@ -211,13 +213,14 @@ static void check_wakeups(enum how how)
 		playing = false;
 		sys_thread_switch(0, 0, 0, cpu_tsc() + info->tsc_khz * (how == WANDER ? 1 : 10));
 		for (unsigned i = 0; i < n; i++) {
-			if (how == WANDER)
-				cpu_place(player[i][random64() % 2].thread->name, (unsigned)(random64() % info->ncpus));
 			playing |= rounds_of(i) < ROUNDS;
-			if (rounds_of(i) != seen[i])
+			if (rounds_of(i) != seen[i]) { /* not before: being moved would wake one that was forgotten */
 				since[i] = cpu_tsc();
-			seen[i] = rounds_of(i);
-			while (rounds_of(i) == seen[i] && cpu_tsc() - since[i] > STUCK_MS / 10 * info->tsc_khz && t.bad == 0) {
+				seen[i] = rounds_of(i);
+				if (how == WANDER)
+					cpu_place(player[i][random64() % 2].thread->name, (unsigned)(random64() % info->ncpus));
+			}
+			while (rounds_of(i) == seen[i] && cpu_tsc() - since[i] > STUCK_MS / 50 * info->tsc_khz && t.bad == 0) {
 				thread_sleep(10);
 				if (rounds_of(i) == seen[i] && cpu_tsc() - since[i] > STUCK_MS * info->tsc_khz)
 					count_bad(&t, "pair %u is stuck after %lu rounds: states %u and %u, bells %lx and %lx, homes %lu and %lu", i, seen[i],

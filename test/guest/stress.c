@@ -155,7 +155,7 @@ static void page_unmap(struct worker *w, unsigned i)
 	volatile uint64_t *words = (uint64_t *)va;
 
 	if (words[0] != w->page[i].tag || words[1] != w->page[i].tag || words[511] != w->page[i].tag)
-		wrong(w, "a page has changed", words[0] ^ words[1] ^ words[511], w->page[i].tag);
+		wrong(w, "a page has changed", words[0] == w->page[i].tag ? words[1] : words[0], w->page[i].tag);
 	bool lazy = draw(w, 2);
 	if (sys_pt_set(fh_what(FH_OP_UNMAP_FREE, lazy ? 0 : local(w), w->pt1, i, 1), 0, w->parent ? 0 : va).rax < 0)
 		return;
@@ -311,7 +311,7 @@ static void do_thread(struct worker *w)
 	case 3: done(w, sys_thread_ctl(t, FH_THREAD_STOP, 1)); return;
 	default: /* give it some of our time: at most to the end of the slice */
 		if (type_of(t) == FH_THREAD)
-			done(w, sys_thread_switch(t, draw(w, 4), draw(w, 2) << (BELL_USER + 5), draw(w, 4) ? now + info->tsc_khz / 8 : 0 + now + 1));
+			done(w, sys_thread_switch(t, draw(w, 4), draw(w, 2) << (BELL_USER + 5), now + 1 + draw(w, 2) * info->tsc_khz / 8));
 	}
 }
 
@@ -359,7 +359,8 @@ static void do_attack(struct worker *w)
 	pfn_t f = frames[draw(w, 5)];
 	int64_t r;
 
-	if (w->parent || !v.env || fh_name_pfn(v.env) == w->me || !f || owner(f) == w->me)
+	/* A zero: the place is just being cleared, for the next worker. */
+	if (w->parent || !v.env || !v.thread || !v.pt1 || !v.root || !f || fh_name_pfn(v.env) == w->me || owner(f) == w->me)
 		return;
 	switch (which) {
 	case 0: r = sys_frame_free(f, 1); break;
@@ -409,10 +410,13 @@ static void work(unsigned place, unsigned number)
 	for (uint64_t i = 0; i < shared->steps && !*(volatile uint64_t *)&shared->stop; i++)
 		step(&w);
 	for (unsigned i = 0; i < PAGES; i++)
-		if (w.page[i].frame)
+		while (w.page[i].frame) {
 			page_unmap(&w, i);
+			if (w.page[i].frame)
+				wait_quiet();
+		}
 	for (unsigned i = 0; i < WINDOWS; i++)
-		sys_pt_set(fh_what(FH_OP_CLEAR, FH_FLUSH_LOCAL, w.pt2, WINDOW_SLOT + i, 1), 0, 0);
+		sys_pt_set(fh_what(FH_OP_CLEAR, 0, w.pt2, WINDOW_SLOT + i, 1), 0, 0);
 }
 
 /* ---- The parent: it makes workers, kills some, and buries them ---- */
