@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "cpus.h"
 #include "spacewalk.h"
 #include "tap.h"
 
@@ -99,10 +100,57 @@ static void check_sleeps(void)
 	none_bad(&tally, "of %lu sleeps none ends before its deadline by a bit that it doesn't wait for", sleeps);
 }
 
+/* ---- Idle CPUs, and what a slice may cost others ---- */
+
+#define IDLE_CPU 1u
+static unsigned idle_slot;
+static void wake_idle(void)
+{
+	sys_cpu_slice(info->cpu_pfn[IDLE_CPU], idle_slot, cpu_view(IDLE_CPU)->slice[idle_slot]);
+}
+
+static void wake_main(void *arg)
+{
+	(void)arg;
+	while (!stop)
+		wake_idle();
+}
+
+/* A CPU that is told all the time to look for something to run halts each time that it finds nothing. If it looked again
+ * instead it would stay in the kernel, deaf to flushes, as long as others like (HOSTILE 43). */
+static void check_wakes(void)
+{
+	static const char sentence[] = "an idle CPU is woken all the time: each interrupt ends a halt";
+	struct thread *t[FH_MAX_CPUS + 1];
+
+	if (info->ncpus == 1) {
+		skip("it takes two CPUs", sentence);
+		return;
+	}
+	cpus_begin();
+	for (idle_slot = FH_CPU_SLICES - 1; cpu_view(IDLE_CPU)->slice[idle_slot] == 0;)
+		idle_slot--;
+	stop = false;
+	for (unsigned i = 2; i < info->ncpus; i++)
+		t[i] = thread_on(i, wake_main, NULL);
+	uint64_t halts = cpu_view(IDLE_CPU)->idle, ipis = counted(FH_COUNT_RESCHED_IPIS);
+	for (uint64_t end = cpu_tsc() + ms(1000); cpu_tsc() < end;)
+		wake_idle();
+	stop = true;
+	ipis = counted(FH_COUNT_RESCHED_IPIS) - ipis;
+	halts = cpu_view(IDLE_CPU)->idle - halts;
+	for (unsigned i = 2; i < info->ncpus; i++)
+		thread_off(t[i]);
+	cpus_end();
+	ok(ipis > 20 && ipis < halts + 20, sentence);
+	note("%lu interrupts, %lu halts", ipis, halts);
+}
+
 int main(void)
 {
 	tap_begin();
 	check_local_flush();
 	check_sleeps();
+	check_wakes();
 	return tap_end();
 }
