@@ -210,7 +210,8 @@ struct fh_regs *switch_to(pfn_t to, pfn_t owner)
 struct fh_regs *sched_tick(void)
 {
 	struct cpu *cpu = this_cpu();
-	cpu->slice_end = 0;
+	if (!cpu->timer_used) /* else it was for a sleeper: that begins no new slice, with new flushes to spend */
+		cpu->slice_end = 0;
 	if (cpu->id == 0)
 		console_refresh();
 	if (cpu->thread && atomic_get(&cpu->thread->stop)) {
