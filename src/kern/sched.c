@@ -93,7 +93,8 @@ static bool dispatch(pfn_t p, pfn_t owner)
 		return false;
 	if (t->deadline > rdtsc() && !thread_rung(t)) { /* what was seen of it, here or by who rang it, was an earlier sleep */
 		atomic_swap(&t->state, (uint32_t)FH_SLEEPING);
-		thread_ring(p, 0); /* those who rang meanwhile found no sleeper */
+		thread_ring(p, 0); /* those who rang meanwhile found no sleeper, */
+		wake(atomic_get(&t->home)); /* and its own CPU, if it looked for deadlines, neither */
 		return false;
 	}
 	enter(p, owner);
