@@ -155,25 +155,6 @@ static void keep_time(struct cpu *cpu)
 	cpu->timer_used = false;
 }
 
-/* Walk the vector, from the slot after the current one. */
-static bool next_slice(void)
-{
-	struct cpu *cpu = this_cpu();
-	uint64_t n = atomic_get(&cpu->frame->nslices);
-	for (uint64_t i = 1; i <= n; i++) {
-		unsigned slot = (cpu->slot + i) % n;
-		if (!dispatch_name(atomic_get(&cpu->frame->slice[slot])))
-			continue;
-		cpu->slot = slot;
-		cpu->frame->ticks++;
-		if (upcall_open(cpu->thread) & FH_BELL_SLICE)
-			atomic_or(&cpu->thread->bells, FH_BELL_SLICE);
-		keep_time(cpu);
-		return true;
-	}
-	return false;
-}
-
 /* The running thread is about to return to user mode. False: it can't (no canonical rip, no handler), and has stopped. */
 static bool ready_to_return(void)
 {
@@ -185,6 +166,26 @@ static bool ready_to_return(void)
 	}
 	upcall_bells(&t->regs);
 	return true;
+}
+
+/* Walk the vector once, from the slot after the current one, to a thread that can run and return. */
+static bool next_slice(void)
+{
+	struct cpu *cpu = this_cpu();
+	uint64_t n = atomic_get(&cpu->frame->nslices), from = cpu->slot;
+	for (uint64_t i = 1; i <= n; i++) {
+		unsigned slot = (from + i) % n;
+		if (!dispatch_name(atomic_get(&cpu->frame->slice[slot])))
+			continue;
+		cpu->slot = slot;
+		cpu->frame->ticks++;
+		if (upcall_open(cpu->thread) & FH_BELL_SLICE)
+			atomic_or(&cpu->thread->bells, FH_BELL_SLICE);
+		keep_time(cpu);
+		if (ready_to_return())
+			return true;
+	}
+	return false;
 }
 
 /* Earliest deadline of a sleeper in the vector; ~0 if there is none. */
@@ -208,13 +209,15 @@ struct fh_regs *schedule(void)
 {
 	struct cpu *cpu = this_cpu();
 	uint32_t *idle = &epoch_cpu[cpu->id].idle;
-	do
-		while (next_slice())
-			if (ready_to_return()) {
-				atomic_set(idle, 0u);
-				return &cpu->thread->regs;
-			}
-	while (!atomic_swap(idle, 1u)); /* [wake 9] say so first, then look again: wake() isn't missed */
+	bool found = next_slice();
+	if (!found) {
+		atomic_swap(idle, 1u); /* [wake 9] say so first, then look again: wake() isn't missed */
+		found = next_slice();  /* no third time, or others could keep it here: wake() interrupts the halt */
+	}
+	if (found) {
+		atomic_set(idle, 0u);
+		return &cpu->thread->regs;
+	}
 	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
 	if (cpu->id == 0)
@@ -238,7 +241,8 @@ struct fh_regs *switch_to(pfn_t to, pfn_t owner)
 struct fh_regs *sched_tick(void)
 {
 	struct cpu *cpu = this_cpu();
-	cpu->slice_end = 0;
+	if (!cpu->timer_used) /* else it was for a sleeper: that begins no new slice, with new flushes to spend */
+		cpu->slice_end = 0;
 	if (cpu->id == 0)
 		console_refresh();
 	if (cpu->thread && atomic_get(&cpu->thread->stop)) {

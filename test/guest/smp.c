@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "cpus.h"
 #include "spacewalk.h"
 #include "tap.h"
 
@@ -97,6 +98,79 @@ static void check_sleeps(void)
 		thread_join(t[i]);
 	sys_thread_switch(0, 0, BELL, 1);
 	none_bad(&tally, "of %lu sleeps none ends before its deadline by a bit that it doesn't wait for", sleeps);
+}
+
+/* ---- Idle CPUs, and what a slice may cost others ---- */
+
+#define IDLE_CPU 1u
+static unsigned idle_slot;
+static void wake_idle(void)
+{
+	sys_cpu_slice(info->cpu_pfn[IDLE_CPU], idle_slot, cpu_view(IDLE_CPU)->slice[idle_slot]);
+}
+
+static void wake_main(void *arg)
+{
+	(void)arg;
+	while (!stop)
+		wake_idle();
+}
+
+/* A CPU that is told all the time to look for something to run halts each time that it finds nothing. If it looked again
+ * instead it would stay in the kernel, deaf to flushes, as long as others like (HOSTILE 43). */
+static void check_wakes(void)
+{
+	static const char sentence[] = "an idle CPU is woken all the time: each interrupt ends a halt";
+	struct thread *t[FH_MAX_CPUS + 1];
+
+	if (info->ncpus == 1) {
+		skip("it takes two CPUs", sentence);
+		return;
+	}
+	cpus_begin();
+	for (idle_slot = FH_CPU_SLICES - 1; cpu_view(IDLE_CPU)->slice[idle_slot] == 0;)
+		idle_slot--;
+	stop = false;
+	for (unsigned i = 2; i < info->ncpus; i++)
+		t[i] = thread_on(i, wake_main, NULL);
+	uint64_t halts = cpu_view(IDLE_CPU)->idle, ipis = counted(FH_COUNT_RESCHED_IPIS);
+	for (uint64_t end = cpu_tsc() + ms(1000); cpu_tsc() < end;)
+		wake_idle();
+	stop = true;
+	ipis = counted(FH_COUNT_RESCHED_IPIS) - ipis;
+	halts = cpu_view(IDLE_CPU)->idle - halts;
+	for (unsigned i = 2; i < info->ncpus; i++)
+		thread_off(t[i]);
+	cpus_end();
+	ok(ipis > 20 && ipis < halts + 20, sentence);
+	note("%lu interrupts, %lu halts", ipis, halts);
+}
+
+/* A slice has 256 forced flushes to spend, however often its thread goes to sleep in it: they advance the clock, and
+ * interrupt the other CPUs (HOSTILE 48). */
+static void check_flush_budget(void)
+{
+	static const char sentence[] = "a slice's forced flushes are not refilled by short sleeps";
+
+	if (info->ncpus == 1) {
+		skip("one CPU has no others to flush", sentence);
+		return;
+	}
+	tally.bad = 0;
+	cpus_begin();
+	for (unsigned tries = 0; tries < 20; tries++) {
+		uint64_t forced = 0, begin = cpu_tsc();
+		for (unsigned sleeps = 0; sleeps < 4; sleeps++) {
+			for (unsigned i = 0; i < 256; i++)
+				forced += sys_tlb_flush(0, FH_TLB_ALL, 0, 0) == 0;
+			sys_thread_switch(0, 0, 0, cpu_tsc() + ms(1) / 20);
+		}
+		uint64_t slices = (cpu_tsc() - begin) / ms(10) + 2; /* at most; the first and the last in part */
+		if (forced > slices * 256)
+			count_bad(&tally, "%lu flushes in %lu slices", forced, slices);
+	}
+	cpus_end();
+	none_bad(&tally, sentence);
 }
 
 /* ---- Where threads go ---- */
@@ -524,6 +598,8 @@ int main(int argc, char **argv)
 	check_fork();
 	check_exit();
 	check_children();
+	check_wakes();
+	check_flush_budget();
 	space_trim(space_current(), THREADS_VA, THREADS_VA + PLAN_GIB);
 	return tap_end();
 }
