@@ -175,6 +175,8 @@ static void play(void *arg)
 		if (r != (int64_t)BELL_BALL)
 			continue;
 		p->rounds++;
+		for (unsigned i = 0; i < 4 && p->how == WANDER; i++)
+			sys_thread_switch(0, 0, 0, 0);
 		if (p->how != HAND_OVER || p->rounds == 1)
 			sys_thread_switch(p->partner, BELL_BALL, 0, p->how == HAND_OVER ? 0 : AT_ONCE);
 	}
@@ -211,12 +213,13 @@ static void check_wakeups(enum how how)
 		playing = false;
 		sys_thread_switch(0, 0, 0, cpu_tsc() + info->tsc_khz * (how == WANDER ? 1 : 10));
 		for (unsigned i = 0; i < n; i++) {
-			if (how == WANDER)
-				cpu_place(player[i][random64() % 2].thread->name, (unsigned)(random64() % info->ncpus));
 			playing |= rounds_of(i) < ROUNDS;
-			if (rounds_of(i) != seen[i])
+			if (rounds_of(i) != seen[i]) { /* not before: being moved would wake one that was forgotten */
 				since[i] = cpu_tsc();
-			seen[i] = rounds_of(i);
+				seen[i] = rounds_of(i);
+				if (how == WANDER)
+					cpu_place(player[i][random64() % 2].thread->name, (unsigned)(random64() % info->ncpus));
+			}
 			while (rounds_of(i) == seen[i] && cpu_tsc() - since[i] > STUCK_MS / 10 * info->tsc_khz && t.bad == 0) {
 				thread_sleep(10);
 				if (rounds_of(i) == seen[i] && cpu_tsc() - since[i] > STUCK_MS * info->tsc_khz)
