@@ -16,6 +16,7 @@ def arguments():
     p.add_argument("--cpu", default="qemu64")
     p.add_argument("--mem", default="128M")
     p.add_argument("--cpus", default="1")
+    p.add_argument("--append", default="", help="more words for the kernel's command line")
     p.add_argument("--timeout", type=float, default=60)
     return p.parse_args()
 
@@ -57,7 +58,7 @@ def main():
     log = f"build/test-logs/{a.name}.{a.variant}.{a.cpu}.console"
     tap = Tap()
     with vm.VM(f"{build}/freehold.elf", [f"{build}/root.elf", f"{build}/test/{a.name}.elf"], cpus=a.cpus, mem=a.mem,
-               cpu=a.cpu, append=f"test={a.name}", echo=tap.feed, log=log) as machine:
+               cpu=a.cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
         status = machine.wait(a.timeout)
         tap.end(status, machine.tail())
 

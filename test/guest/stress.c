@@ -311,7 +311,7 @@ static void do_thread(struct worker *w)
 	case 3: done(w, sys_thread_ctl(t, FH_THREAD_STOP, 1)); return;
 	default: /* give it some of our time: at most to the end of the slice */
 		if (type_of(t) == FH_THREAD)
-			done(w, sys_thread_switch(t, draw(w, 4), draw(w, 2) << (BELL_USER + 5), draw(w, 4) ? now + info->tsc_khz / 8 : 0 + now + 1));
+			done(w, sys_thread_switch(t, draw(w, 4), draw(w, 2) << (BELL_USER + 5), now + 1 + draw(w, 2) * info->tsc_khz / 8));
 	}
 }
 
@@ -359,7 +359,8 @@ static void do_attack(struct worker *w)
 	pfn_t f = frames[draw(w, 5)];
 	int64_t r;
 
-	if (w->parent || !v.env || fh_name_pfn(v.env) == w->me || !f || owner(f) == w->me)
+	/* A zero: the place is just being cleared, for the next worker. */
+	if (w->parent || !v.env || !v.thread || !v.pt1 || !v.root || !f || fh_name_pfn(v.env) == w->me || owner(f) == w->me)
 		return;
 	switch (which) {
 	case 0: r = sys_frame_free(f, 1); break;
