@@ -190,7 +190,7 @@ static void check_wakeups(enum how how)
 	static const char *const texts[] = {"ring each other and go to sleep", "hand each other the slice as they ring",
 	                                    "ring each other while they are moved from CPU to CPU"};
 	unsigned n = info->ncpus / 2 < PAIRS ? info->ncpus / 2 : PAIRS;
-	uint64_t seen[PAIRS] = {0}, since[PAIRS], idled = 0, end = ms(1500), total = 0;
+	uint64_t seen[PAIRS] = {0}, since[PAIRS], idled = 0, end = ms(800), total = 0;
 	struct tally t = {0};
 
 	stop = 0;
