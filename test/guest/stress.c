@@ -155,7 +155,7 @@ static void page_unmap(struct worker *w, unsigned i)
 	volatile uint64_t *words = (uint64_t *)va;
 
 	if (words[0] != w->page[i].tag || words[1] != w->page[i].tag || words[511] != w->page[i].tag)
-		wrong(w, "a page has changed", words[0] ^ words[1] ^ words[511], w->page[i].tag);
+		wrong(w, "a page has changed", words[0] == w->page[i].tag ? words[1] : words[0], w->page[i].tag);
 	bool lazy = draw(w, 2);
 	if (sys_pt_set(fh_what(FH_OP_UNMAP_FREE, lazy ? 0 : local(w), w->pt1, i, 1), 0, w->parent ? 0 : va).rax < 0)
 		return;
@@ -410,10 +410,13 @@ static void work(unsigned place, unsigned number)
 	for (uint64_t i = 0; i < shared->steps && !*(volatile uint64_t *)&shared->stop; i++)
 		step(&w);
 	for (unsigned i = 0; i < PAGES; i++)
-		if (w.page[i].frame)
+		while (w.page[i].frame) {
 			page_unmap(&w, i);
+			if (w.page[i].frame)
+				wait_quiet();
+		}
 	for (unsigned i = 0; i < WINDOWS; i++)
-		sys_pt_set(fh_what(FH_OP_CLEAR, FH_FLUSH_LOCAL, w.pt2, WINDOW_SLOT + i, 1), 0, 0);
+		sys_pt_set(fh_what(FH_OP_CLEAR, 0, w.pt2, WINDOW_SLOT + i, 1), 0, 0);
 }
 
 /* ---- The parent: it makes workers, kills some, and buries them ---- */

@@ -20,9 +20,9 @@ void cpus_begin(void)
 {
 	if (raw_here(&nobody) < 0)
 		panic("no thread to hold the slots");
+	hand_on(0, thread_main.name, thread_main.name); /* CPU 0 is its home, and wakes for it, before it leaves the others */
 	for (unsigned c = 1; c < info->ncpus; c++)
 		hand_on(c, thread_main.name, nobody.name);
-	hand_on(0, thread_main.name, thread_main.name); /* CPU 0 is its home */
 	while (cpu_here() != 0)
 		thread_yield();
 }
