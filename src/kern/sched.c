@@ -245,11 +245,16 @@ struct fh_regs *sched_tick(void)
 		cpu->slice_end = 0;
 	if (cpu->id == 0)
 		console_refresh();
-	if (cpu->thread && atomic_get(&cpu->thread->stop)) {
-		cpu->thread->status = cpu->thread->stop_status;
-		thread_stop_self(FH_STOPPED);
-	} else if (cpu->thread)
+	if (cpu->thread)
 		leave(FH_READY);
+	return schedule();
+}
+
+struct fh_regs *sched_stop(void)
+{
+	struct fh_thread *t = this_cpu()->thread;
+	t->status = t->stop_status;
+	thread_stop_self(FH_STOPPED);
 	return schedule();
 }
 

@@ -75,6 +75,8 @@ struct fh_regs *schedule(void);
 struct fh_regs *switch_to(pfn_t to, pfn_t owner);
 /* The timer: next slice. */
 struct fh_regs *sched_tick(void);
+/* The running thread has been told to stop. */
+struct fh_regs *sched_stop(void);
 /* Save the running thread's FPU state and give it up as `state`. */
 void leave(unsigned state);
 /* There may be something to run on this CPU: interrupt it if it idles. After the LOCKed instruction that made it so. */

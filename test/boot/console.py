@@ -100,7 +100,7 @@ def spins(d):
 
 def state_dump(d):
     d.machine.send("\x10")
-    for pattern in (r"---- state: clock \d+ ----", r"cpu 0: epoch \d+ root [1-9a-f]", r"env [0-9a-f]+: parent [0-9a-f]+ owns \d+ of \d+",
+    for pattern in (r"---- state: clock \d+ ----", r"cpu 0: slices begun \d+, idle \d+ times, thread [1-9a-f]", r"env [0-9a-f]+: parent [0-9a-f]+ owns \d+ of \d+",
                     r"thread [0-9a-f]+: env [0-9a-f]+ (READY|RUNNING|SLEEPING)", r"\d+ frames FREE", r"---- end of state ----"):
         d.expect(pattern)
 
