@@ -611,7 +611,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  * Put the thread named t (0: nobody) into a slot (0-255) of the CPU's vector of slices; cpu: the pfn of a CPU frame
  * (info.cpu_pfn). For the owner of the CPU frame and its ancestors; and for whoever has authority over the thread now
- * in the slot. The timer walks the vector; a slot whose thread can't run is skipped.
+ * in the slot. The timer walks the vector; a slot whose thread can't run is skipped. This CPU becomes t's home, which is
+ * woken if it idles when t gets ready: t must keep a slot there.
  *
  *   EINVAL  no such CPU or slot
  *   ESRCH   no such thread
