@@ -4,7 +4,7 @@ module in place of the shell and halts with its exit code. Lines that aren't TAP
 end other than a halt with code 0 is a failed test, with the end of the console shown. The verdict is in the TAP, not in the
 exit status."""
 import argparse, os, re
-import vm
+import bochs, vm
 
 TAP = re.compile(r"(ok|not ok)\b|1\.\.\d+$|#")
 
@@ -13,12 +13,15 @@ def arguments():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("name")
     p.add_argument("--variant", choices=["release", "debug"], default="release")
-    p.add_argument("--cpu", default="qemu64")
+    p.add_argument("--sim", choices=["qemu", "bochs"], default="qemu")
+    p.add_argument("--cpu", help="the simulator's name for it")
     p.add_argument("--mem", default="128M")
     p.add_argument("--cpus", default="1")
-    p.add_argument("--append", default="", help="more words for the kernel's command line")
-    p.add_argument("--timeout", type=float, default=60)
-    return p.parse_args()
+    p.add_argument("--timeout", type=float, help="seconds")
+    a = p.parse_args()
+    a.cpu = a.cpu or {"qemu": "qemu64", "bochs": bochs.CPU}[a.sim]
+    a.timeout = a.timeout or {"qemu": 60, "bochs": 60 + 30 * int(a.cpus)}[a.sim]
+    return a
 
 
 class Tap:
@@ -55,10 +58,10 @@ def main():
     a = arguments()
     build = "build/debug" if a.variant == "debug" else "build"
     os.makedirs("build/test-logs", exist_ok=True)
-    log = f"build/test-logs/{a.name}.{a.variant}.{a.cpu}.{a.cpus}.console"
+    log = f"build/test-logs/{a.name}.{a.variant}.{a.cpu}.console"
     tap = Tap()
-    with vm.VM(f"{build}/freehold.elf", [f"{build}/root.elf", f"{build}/test/{a.name}.elf"], cpus=a.cpus, mem=a.mem,
-               cpu=a.cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
+    with bochs.machine(a.sim, f"{build}/freehold.elf", [f"{build}/root.elf", f"{build}/test/{a.name}.elf"], cpus=a.cpus, mem=a.mem,
+               cpu=a.cpu, append=f"test={a.name}", echo=tap.feed, log=log) as machine:
         status = machine.wait(a.timeout)
         tap.end(status, machine.tail())
 
