@@ -7,7 +7,7 @@ Bochs knows no exit status for the guest: the kernel's last line on the console 
 import glob, os, re, select, socket, subprocess, tempfile, time
 import iso, vm
 
-CPU = "corei7_skylake_x"  # SMEP and SMAP
+CPU, CPU_IN_QEMU = "corei7_skylake_x", "max,-umip"  # SMEP and SMAP
 PLUGINS = "/usr/lib/*/bochs/plugins/libbx_%s_gui.so"
 LAST_LINE = re.compile(r"\r?\nfreehold: exit (\d+)\r?\n$")
 CONNECT = 20  # seconds for Bochs to come up
