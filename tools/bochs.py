@@ -10,6 +10,7 @@ import iso, vm
 CPU, CPU_IN_QEMU = "corei7_skylake_x", "max,-umip"  # SMEP and SMAP
 PLUGINS = "/usr/lib/*/bochs/plugins/libbx_%s_gui.so"
 LAST_LINE = re.compile(r"\r?\nfreehold: exit (\d+)\r?\n$")
+PROMPT = re.compile(rb"<bochs:\d+> $")
 CONNECT = 20  # seconds for Bochs to come up
 
 
@@ -86,6 +87,36 @@ class Bochs(vm.Machine):
         self._said.seek(0)
         why = panics or self._said.read().split("\n")[-5:]
         return vm.Status(vm.SIM_FAILED, " ".join(f"Bochs failed ({exit_code}): {' '.join(why)}".split()))
+
+
+class Debugger(Bochs):
+    """Bochs' debugger, driven by a program."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, debugger=True, **options)
+        self.on_console = lambda: None  # called when the console has said something
+        self._answer("")
+
+    def command(self, line, timeout=60):
+        """What the debugger says to it. With `c` that is when the machine stops again; vm.Ended: it ended."""
+        self.process.stdin.write(line.encode() + b"\n")
+        self.process.stdin.flush()
+        return self._answer(line, timeout)
+
+    def _answer(self, line, timeout=60):
+        said, end = b"", time.monotonic() + timeout
+        while not PROMPT.search(said):
+            ready = select.select([self.process.stdout] + ([self.output] if self.open else []), [], [], 1)[0]
+            if self.output in ready and self.pump(0):
+                self.on_console()
+            if self.process.stdout in ready:
+                data = os.read(self.process.stdout.fileno(), 1 << 20)
+                if not data:
+                    raise vm.Ended(f"the machine ended after {line!r}")
+                said += data
+            if time.monotonic() > end:
+                raise vm.Timeout(f"no answer to {line!r} within {timeout} s")
+        return PROMPT.sub(b"", said).decode(errors="replace").replace(line, "", 1).lstrip("\n")
 
 
 def machine(sim, *arguments, **options):
