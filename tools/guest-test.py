@@ -23,7 +23,7 @@ def arguments():
 
 # Lines whose numbers follow from chance or from the machine's speed, so that they may differ; comments are all so.
 CHANCE = re.compile(r"#|.*(a run of 100, aligned to 64|frames lie \d+ apart|mostly one region|asked to sleep \d+ ms|"
-                    r"faults, with \d+ doorbells|runs of 512 slots)")
+                    r"faults, with \d+ doorbells|runs of 512 slots|at one stroke: done, \d+ frames|\d+ envs with \d+ threads)")
 NUMBER = re.compile(r"\b(0x[0-9a-f]+|\d+)\b")
 
 
