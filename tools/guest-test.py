@@ -21,9 +21,13 @@ def arguments():
     return p.parse_args()
 
 
-# Lines whose numbers follow from chance or from the machine's speed, so that they may differ; comments are all so.
-CHANCE = re.compile(r"#|.*(a run of 100, aligned to 64|frames lie \d+ apart|mostly one region|asked to sleep \d+ ms|"
-                    r"faults, with \d+ doorbells|runs of 512 slots|at one stroke: done, \d+ frames|\d+ envs with \d+ threads)")
+# Sentences whose numbers follow from chance or from the machine's speed, so that they may differ; in comments all may.
+CHANCE = re.compile("|".join((
+    r"#", r".*a run of 100, aligned to 64", r".*frames lie \d+ apart", r".*mostly one region", r".*asked to sleep \d+ ms",
+    r".*faults, with \d+ doorbells", r".*runs of 512 slots", r".*at one stroke: done, \d+ frames", r".*\d+ envs with \d+ threads",
+    r".*\d+ pairs, each CPU at least \d+", r".*in \d+ (rounds|steps)", r".*: \d+ steps, \d+ moves", r".*of \d+ (sleeps|steps)",
+    r".*sgdt tells an address", # each CPU has its own
+)))
 NUMBER = re.compile(r"\b(0x[0-9a-f]+|\d+)\b")
 
 
