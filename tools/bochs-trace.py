@@ -147,7 +147,7 @@ class Node:
         return tuple(map(sum, zip(own, *(child.totals() for child in self.children))))
 
     def shape(self):
-        return (self.name, tuple(self.marks), tuple(child.shape() for child in self.children))
+        return (self.name, tuple(map(str, self.marks)), tuple(child.shape() for child in self.children))
 
 
 def fold(instructions, types):
@@ -196,14 +196,31 @@ def fold(instructions, types):
             node.loads += a.kind != "WR"
             node.stores += a.kind != "RD"
             if types.get(a.phy >> 12):
-                node.marks.append(mark(a, types))
+                note(node.marks, a, types)
         last = i
     return top
 
 
-def mark(a, types):
-    verb = {"RD": "load from", "WR": "STORE to", "RW": "CHANGE of"}[a.kind]
-    return f"{verb} {types[a.phy >> 12]} {a.phy >> 12:#x} slot {a.phy % 4096 // 8}: {a.value}"
+class Mark:
+    """An access to a page table, or the same one to slots in a row."""
+
+    def __init__(self, a, types):
+        self.verb, self.value = {"RD": "load from", "WR": "STORE to", "RW": "CHANGE of"}[a.kind], a.value
+        self.table, self.first = f"{types[a.phy >> 12]} {a.phy >> 12:#x}", a.phy % 4096 // 8
+        self.last = self.first
+
+    def __str__(self):
+        slots = f"slot {self.first}" if self.first == self.last else f"slots {self.first}-{self.last}"
+        return f"{self.verb} {self.table} {slots}: {self.value}"
+
+
+def note(marks, a, types):
+    new = Mark(a, types)
+    if marks and new.first == marks[-1].last + 1 and (new.verb, new.table, new.value) == \
+            (marks[-1].verb, marks[-1].table, marks[-1].value):
+        marks[-1].last = new.last
+    else:
+        marks.append(new)
 
 
 def listing(instructions, types):
@@ -217,7 +234,7 @@ def listing(instructions, types):
         for a in i.accesses:
             if not a.walk:
                 where = f"{a.lin:#x} (physical {a.phy:#x})" if a.lin is not None else f"physical {a.phy:#x}"
-                note = f"   <- {mark(a, types)}" if types.get(a.phy >> 12) else ""
+                note = f"   <- {Mark(a, types)}" if types.get(a.phy >> 12) else ""
                 yield f"            {a.kind.lower()}    {where} {a.size}: {a.value}{note}"
 
 
@@ -233,7 +250,7 @@ def show(nodes, depth=0):
         name = group[0].name if group[0].resume is None else f"-- {group[0].name}"
         yield "%7d %6d %6d %6d  %s" % (*total, "  " * depth + name + (f"  x{same}" if same > 1 else ""))
         for text in group[0].marks:
-            yield " " * 32 + "  " * depth + "* " + text
+            yield " " * 32 + "  " * depth + "* " + str(text)
         yield from show(group[0].children, depth + 1)
         at += same
 

@@ -39,6 +39,8 @@ class Bochs(vm.Machine):
         super().__init__(echo, log)
         self._dir = tempfile.TemporaryDirectory(prefix="bochs-")
         image, self._bochs_log, commands = (f"{self._dir.name}/{name}" for name in ("iso", "log", "rc"))
+        if tty:
+            self._bochs_log = "build/bochs.log"  # for the person to read, later
         iso.make_iso(image, kernel, modules, append)
         listener = socket.create_server(("127.0.0.1", 0))
         lines = [f"cpu: model={cpu}, count={cpus}", f"memory: guest={mebibytes(mem)}, host={mebibytes(mem)}",
@@ -79,11 +81,15 @@ class Bochs(vm.Machine):
             return status
         try:
             with open(self._bochs_log, errors="replace") as file:
-                panics = [line for line in file if ">>PANIC<<" in line]
+                bochs_log = file.read()
         except OSError:
-            panics = []
+            bochs_log = ""
+        panics = re.findall(r".*>>PANIC<<.*", bochs_log)
+        if any("3rd" in panic for panic in panics):
+            at = re.findall(r"\| RIP=(\w+)|CR2=0x0*(\w+)", bochs_log)
+            return vm.no_verdict("triple fault at rip %s, cr2 %s" % (at[-2][0], at[-1][1]) if len(at) > 1 else "triple fault")
         if self.transcript:
-            return vm.no_verdict(any("3rd" in line for line in panics))
+            return vm.no_verdict()
         self._said.seek(0)
         why = panics or self._said.read().split("\n")[-5:]
         return vm.Status(vm.SIM_FAILED, " ".join(f"Bochs failed ({exit_code}): {' '.join(why)}".split()))

@@ -50,8 +50,8 @@ def verdict(value):
         return Status(code, f"the machine halted with code {code}" if code else "")
 
 
-def no_verdict(triple_fault):
-    return Status(NO_VERDICT, "triple fault" if triple_fault else "the machine reset or powered off without a verdict")
+def no_verdict(text="the machine reset or powered off without a verdict"):
+    return Status(NO_VERDICT, text)
 
 
 def die_with_parent():
@@ -171,6 +171,6 @@ class VM(Machine):
         if status:
             return status
         if exit_code == 0:
-            return no_verdict("Triple fault" in self._qemu_log.read())
+            return no_verdict(*["triple fault"] * ("Triple fault" in self._qemu_log.read()))
         self._stderr.seek(0)
         return Status(SIM_FAILED, " ".join(f"QEMU failed ({exit_code}): {self._stderr.read()}".split()))
