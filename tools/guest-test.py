@@ -17,6 +17,7 @@ def arguments():
     p.add_argument("--cpu", help="the simulator's name for it")
     p.add_argument("--mem", default="128M")
     p.add_argument("--cpus", default="1")
+    p.add_argument("--append", default="", help="more words for the kernel's command line")
     p.add_argument("--timeout", type=float, help="seconds")
     return p.parse_args()
 
@@ -73,10 +74,10 @@ def comparable(lines):
 def run(a, sim, cpu, tap):
     build = "build/debug" if a.variant == "debug" else "build"
     os.makedirs("build/test-logs", exist_ok=True)
-    log = f"build/test-logs/{a.name}.{a.variant}.{cpu}{'' if a.cpus == '1' else '.' + a.cpus}.console"
+    log = f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}.console"
     timeout = a.timeout or {"qemu": 60, "bochs": 60 + 30 * int(a.cpus)}[sim]
     with bochs.machine(sim, f"{build}/freehold.elf", [f"{build}/root.elf", f"{build}/test/{a.name}.elf"], cpus=a.cpus,
-                       mem=a.mem, cpu=cpu, append=f"test={a.name}", echo=tap.feed, log=log) as machine:
+                       mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
         tap.judge(machine.wait(timeout))
         return machine.tail()
 
