@@ -302,8 +302,11 @@ void console_interrupt(void)
 void machine_exit(unsigned value)
 {
 	lock();
-	while (out.head != out.tail)
-		uart_send_waiting(out.bytes[out.tail++ % sizeof out.bytes]);
+	for (const char *s = "freehold: exit "; *s; s++)
+		log_char(*s);
+	log_number(value, 10, 0, false);
+	log_char('\n');
+	screen_draw();
 	for (unsigned i = 0; i < 100000 && !(inb(LSR) & LSR_TEMT); i++)
 		mach_pause(); /* Bochs loses what is still on the line at power-off */
 	outb(0xf4, value);

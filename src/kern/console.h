@@ -16,7 +16,7 @@ void console_listen(uint64_t thread, uint64_t bits); /* ring these when input ar
 void console_interrupt(void); /* IRQ 1 and 4 */
 void console_refresh(void);   /* draw the screen if it is stale: CPU 0, each tick and before it idles */
 
-/* Leave the machine: isa-debug-exit, Bochs' and QEMU's power-off ports, then halt. */
+/* Leave the machine: a last line with the value, isa-debug-exit, Bochs' and QEMU's power-off ports, then halt. */
 _Noreturn void machine_exit(unsigned value);
 /* The machine or what was loaded can't be used: one line, then FH_EXIT_BOOT. */
 _Noreturn void refuse_boot(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -22,6 +22,8 @@
 #define CR0_NE (1ul << 5)
 #define CR0_WP (1ul << 16)
 #define CR0_AM (1ul << 18)
+#define CR0_NW (1ul << 29)
+#define CR0_CD (1ul << 30) /* set at reset; Bochs' BIOS leaves caches off */
 #define CR4_PGE (1ul << 7)
 #define CR4_OSFXSR (1ul << 9)
 #define CR4_OSXMMEXCPT (1ul << 10)
@@ -95,7 +97,7 @@ void cpu_init(unsigned id)
 		cpu->trace[i] = TRACE_NONE;
 	load_descriptors(cpu, area);
 	wrmsr(MSR_GS_BASE, (uint64_t)cpu);
-	write_cr0((read_cr0() & ~(CR0_EM | CR0_TS | CR0_AM)) | CR0_MP | CR0_NE | CR0_WP);
+	write_cr0((read_cr0() & ~(CR0_EM | CR0_TS | CR0_AM | CR0_NW | CR0_CD)) | CR0_MP | CR0_NE | CR0_WP);
 	write_cr4((read_cr4() & 0x20) | CR4_PGE | CR4_OSFXSR | CR4_OSXMMEXCPT |
 	          (info->features & FH_HAS_UMIP ? CR4_UMIP : 0) | (info->features & FH_HAS_SMEP ? CR4_SMEP : 0) |
 	          (info->features & FH_HAS_SMAP ? CR4_SMAP : 0));

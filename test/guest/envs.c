@@ -237,8 +237,11 @@ static void check_death(void)
 		r = sys_frame_retype(env, FH_DATA);
 	}
 	if (r == 0) { /* a slow machine: each slice ended before its flushes were spent */
-		note("it died and was quiet at once: the refusal in between can't be seen here");
-		returns(frame_put(env, 1), 0, "it died");
+		static const char *const unseen[] = {"it dies when the slice's flushes are spent: EAGAIN", "the call failed, but it is dead",
+		                                     "its quota is back with its parent", "a dead env gets no frames", "and no quota"};
+		for (unsigned i = 0; i < sizeof(unseen) / sizeof(unseen[0]); i++)
+			ok(true, "%s # SKIP it died and was quiet at once", unseen[i]);
+		returns(frame_put(env, 1), 0, "dying twice is no error # SKIP");
 	} else if (ok(r == -FH_EAGAIN, "it dies when the slice's flushes are spent: %s", error_name((int)r))) {
 		ok(account(env) & FH_ACCOUNT_DEAD, "the call failed, but it is dead");
 		is((int64_t)fh_quota(account(env_self())), (int64_t)quota, "its quota is back with its parent");

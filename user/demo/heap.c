@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "demo.h"
+#include "trace.h"
 
 /* The break is a number in the kit. Moving it costs no crossing and no frame; touching costs one fault and one frame. */
 int demo_heap(void)
@@ -27,6 +28,9 @@ int demo_heap(void)
 	bad += check(heap_end() == start && frames_now() <= frames, "shrinking gives the frames back: %lu", frames_now());
 
 	char *blocks[100];
+	TRACE_BEGIN(); /* make bochs-trace PROG=demo CMD='demo heap' */
+	free(malloc(100));
+	TRACE_END();
 	for (size_t i = 0; i < 100; i++)
 		memset(blocks[i] = malloc(i * 100), (int)i, i * 100);
 	for (size_t i = 0; i < 100; i += 2)
