@@ -277,6 +277,13 @@ static long retype_from_data(pfn_t f, unsigned type, uint64_t state)
 }
 
 #define NOT_EMPTY REFUSE(ENOTEMPTY, "the env still owns frames")
+#define NOT_STOPPED REFUSE(EBUSY, "the thread isn't stopped")
+
+static bool is_stopped(pfn_t t)
+{
+	uint32_t run = atomic_get(&thread_at(t)->state);
+	return run == FH_STOPPED || run == FH_FAULTED;
+}
 
 /* An env dies once it owns nothing: quota goes back to its parent, and nobody can give it any more. It is claimed: a second
  * CPU, finding it dead already, would free it before its quota is back and its stamp taken. */
@@ -306,6 +313,8 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		return REFUSE(EBUSY, "the frame is still mapped, linked, loaded or running");
 	if (type == FH_ENV && fh_owned(atomic_get(&env_at(f)->account)) != 0) /* the usual case: without claiming it */
 		return NOT_EMPTY;
+	if (type == FH_THREAD && !is_stopped(f)) /* without claiming it: a ring, or the CPU that looks for it, would miss it */
+		return NOT_STOPPED;
 	if (!claim_exact(f, idle)) /* [env 7] */
 		return REFUSE(EBUSY, "another CPU is changing the frame, or has just referred to it");
 	if (type == FH_ENV)
@@ -313,9 +322,8 @@ static long retype_to_data(pfn_t f, uint64_t state)
 	if (is_table(type) && fh_count(atomic_get(&record(f)->link)) != 0)
 		r = REFUSE(ENOTEMPTY, "the table still has present entries");
 	if (type == FH_THREAD) {
-		uint32_t run = atomic_get(&thread_at(f)->state);
-		if (run != FH_STOPPED && run != FH_FAULTED)
-			r = REFUSE(EBUSY, "the thread isn't stopped");
+		if (!is_stopped(f))
+			r = NOT_STOPPED;
 		stamp_max(f, thread_at(f)->serial); /* which must not come again in this frame */
 	}
 	if (r == 0)

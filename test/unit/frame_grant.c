@@ -1,4 +1,5 @@
 /* frame_grant.c - frame_grant, of what and to whom; revocation (grant.c). A tenant's links are in pt_window.c. */
+#include "step.h"
 #include "world.h"
 
 static pfn_t a, b, a1;
@@ -99,6 +100,39 @@ TEST("a grant is to a living env by its whole name; a name without serial is for
 	refuses(frame_grant(a, f.n, fh_name(FH_PFN_MASK, 1)), ESRCH, "no ENV frame");
 	env_at(b)->account |= FH_ACCOUNT_DEAD;
 	refuses(grant(a, f, b), ECANCELED, "the env is dead");
+}
+
+static pfn_t dead;
+static void make_anew(void)
+{
+	machine.cpu = 1;
+	assert_int_equal(frame_retype(a, dead.n, FH_DATA), 0);
+	assert_int_equal(frame_retype(a, dead.n, FH_ENV), 0);
+	machine.cpu = 0;
+}
+
+TEST("an env is made anew in a dead one's frame at any instruction of a call that names the dead one: it isn't meant")
+{
+	world_make(2);
+	begin();
+	pfn_t f = data(a);
+	dead = child(a, 0);
+	for (unsigned k = 1;; k += STEP_STRIDE) {
+		uint64_t name = env_name(dead);
+		epoch_cpu[0].budget = 0;
+		assert_int_equal(frame_retype(a, dead.n, FH_DATA), -FH_EAGAIN);
+		for (unsigned i = 0; i < 4; i++) { /* quiet from here on */
+			machine.cpu = i % 2;
+			epoch_tick();
+		}
+		machine.cpu = 0;
+		step_begin(k, make_anew);
+		long r = frame_grant(a, f.n, name);
+		bool done = !step_end();
+		assert_true(r == -FH_ECANCELED || r == -FH_ESRCH);
+		if (done)
+			break;
+	}
 }
 
 TEST("a frame has one tenant until its grant is withdrawn, though that tenant be dead: EBUSY")

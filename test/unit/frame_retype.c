@@ -1,4 +1,5 @@
 /* frame_retype.c - DATA to every other type and back. */
+#include "step.h"
 #include "world.h"
 
 static const unsigned made[] = {FH_PT1, FH_PT2, FH_PT3, FH_PT4, FH_ENV, FH_THREAD};
@@ -180,6 +181,23 @@ TEST("a THREAD that isn't stopped, or is held, doesn't become DATA: EBUSY")
 	ref_put(t);
 	world_no_audit = false;
 	gives(frame_retype(root, t.n, FH_DATA), 0);
+}
+
+static pfn_t asleep;
+static unsigned hidden;
+static void look_for_it(void) { hidden += type_of(asleep) != FH_THREAD; }
+
+TEST("a THREAD refused to become DATA is never hidden from a ring, or from the CPU that looks for it")
+{
+	asleep = make(root, FH_THREAD);
+	thread_at(asleep)->state = FH_SLEEPING;
+	hidden = 0;
+	for (unsigned k = 1; k < 300; k += STEP_STRIDE) { /* the sentence of the refusal is longer still */
+		step_begin(k, look_for_it);
+		assert_int_equal(frame_retype(root, asleep.n, FH_DATA), -FH_EBUSY);
+		step_end();
+	}
+	assert_int_equal(hidden, 0);
 }
 
 TEST("a dying THREAD lets go of its root and frames, and stamps them")
