@@ -85,7 +85,7 @@ int thread_look(pfn_t thread, struct fh_thread *copy) { return look(thread, FH_T
 
 const char *thread_state_name(unsigned state)
 {
-	static const char *const names[] = {"stopped", "ready", "running", "sleeping", "faulted"};
+	static const char *const names[] = {"stopped", "ready", "running", "sleeping", "faulted", "changing"};
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }
 
