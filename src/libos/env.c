@@ -49,8 +49,6 @@ void env_list_reset(void)
 	env_list = NULL;
 }
 
-pfn_t env_self(void) { return fh_name_pfn(upcall_word(UPCALL_OFFSET(env))); }
-
 pfn_t env_next(pfn_t after) { return frame_find(after, FH_ENV, 0); }
 
 bool env_below(pfn_t env, pfn_t ancestor)

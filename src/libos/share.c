@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#include "env.h"
 #include "spacewalk.h"
 #include "start.h"
 #include "syscall.h"

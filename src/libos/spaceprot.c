@@ -201,7 +201,6 @@ void scratch_init(void)
 	scratch.table = space_table(space_current(), SCRATCH_VA, 1);
 }
 
-
 static bool scratch_used(unsigned i) { return scratch.used[i / 64] >> i % 64 & 1; }
 
 static void scratch_mark(unsigned i, size_t n)

@@ -205,7 +205,7 @@ int thread_stop(uint64_t thread, uint64_t status)
 
 int thread_join(struct thread *t)
 {
-	__atomic_store_n(&t->joiner, upcall_word(UPCALL_OFFSET(thread)), __ATOMIC_SEQ_CST);
+	__atomic_store_n(&t->joiner, thread_self_name(), __ATOMIC_SEQ_CST);
 	while (!__atomic_load_n(&t->done, __ATOMIC_SEQ_CST))
 		sys_thread_switch(0, 0, 1ul << BELL_WAKE, 0);
 	while (t->view->state != FH_STOPPED) {
