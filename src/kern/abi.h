@@ -262,7 +262,8 @@ struct fh_thread {
 	uint64_t bells;       /* doorbell bits not yet taken */
 	uint64_t wait;        /* bits a sleeper waits for */
 	uint64_t deadline;    /* TSC; 0: none */
-	uint64_t home;        /* index of a CPU that has it in its slices, the last one given: woken if idle when it gets ready */
+	uint64_t home;        /* index of a CPU that has it in its slices, the last one given if that still has it: woken if idle
+	                       * when it gets ready; info.ncpus: none had it */
 	uint64_t status;      /* argument of the thread_ctl that stopped it */
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
@@ -307,7 +308,7 @@ static inline uint64_t fh_quota(uint64_t account) { return account >> 31 & FH_AC
 
 /* Events that a CPU counts since boot: what its work has cost others. */
 #define FH_COUNTS(X)                                                                                                   \
-	X(LOCKS, 0, "page tables locked")                                                                              \
+	X(LOCKS, 0, "records locked: a page table for an operation, a frame for a grant")                              \
 	X(LOCK_SPINS, 1, "pauses while waiting for such a lock")                                                       \
 	X(ACCOUNTS, 2, "changes of an env's quota word")                                                               \
 	X(CLOCKS, 3, "attempts to advance the TLB clock")                                                              \
@@ -612,7 +613,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * Put the thread named t (0: nobody) into a slot (0-255) of the CPU's vector of slices; cpu: the pfn of a CPU frame
  * (info.cpu_pfn). For the owner of the CPU frame and its ancestors; and for whoever has authority over the thread now
  * in the slot. The timer walks the vector; a slot whose thread can't run is skipped. This CPU becomes t's home, which is
- * woken if it idles when t gets ready: t must keep a slot there.
+ * woken if it idles when t gets ready. A thread whose home has lost it gets another one of the CPUs that have it.
  *
  *   EINVAL  no such CPU or slot
  *   ESRCH   no such thread

@@ -52,8 +52,8 @@ extern struct fh_info *info;
 
 void cpu_check_features(void);        /* refuses machines that can't run Freehold */
 void cpu_init(unsigned id);           /* descriptor tables, control registers, MSRs of this CPU */
-void trap_init(void); /* fill the IDT, and load it */
-void trap_load(void);
+void trap_init(void);                 /* fills the IDT, and loads it on this CPU */
+void trap_load(void);                 /* loads it on this CPU */
 
 _Static_assert(offsetof(struct cpu, id) == 0, "mach_cpu");
 _Static_assert(offsetof(struct cpu, user_rsp) == CPU_USER_RSP, "asm.inc");

@@ -1,5 +1,6 @@
 /*
- * env.c - env_ctl. An ENV frame's account is one word, changed by CAS (frame.c); the rest is written here.
+ * env.c - env_ctl. An ENV frame's account is one word, changed by CAS (frame.c), as are repossessions; a request for frames
+ * is posted in grant.c; the rest is written here.
  */
 #include "env.h"
 #include "audit.h"

@@ -76,7 +76,8 @@ static uint64_t alloc_high(uint64_t bytes, uint64_t align, uint64_t limit)
 	return 0;
 }
 
-uint64_t boot_alloc(uint64_t bytes, uint64_t align, uint64_t limit, const char *what)
+/* `bytes` of RAM (whole pages, aligned), zeroed by nobody: below USER_START if they fit, else as high as possible. */
+static uint64_t boot_alloc(uint64_t bytes, uint64_t align, uint64_t limit, const char *what)
 {
 	uint64_t at = alloc_low(bytes, align);
 	if (!at) {
@@ -104,7 +105,8 @@ static uint64_t *lower_table(uint64_t *slot)
 	return direct(pa(*slot & FH_PFN_FIELD));
 }
 
-void kernel_map(va_t va, uint64_t at, uint64_t bytes, pte_t flags)
+/* Map in the kernel half; large pages where they fit. `flags` beside P and G. */
+static void kernel_map(va_t va, uint64_t at, uint64_t bytes, pte_t flags)
 {
 	for (uint64_t step; bytes; va += step, at += step, bytes -= step) {
 		uint64_t *slot = &kernel_pdpt[va >> 30 & 511], both = va | at;

@@ -13,15 +13,11 @@ bool boot_option(const char *word);
 static inline bool boot_option(const char *word) { (void)word; return false; }
 #endif
 
-/* `bytes` of RAM (whole pages, aligned), zeroed by nobody: below USER_START if they fit, else as high as possible. */
-uint64_t boot_alloc(uint64_t bytes, uint64_t align, uint64_t limit, const char *what);
-/* Map in the kernel half; large pages where they fit. `flags` beside P. */
-void kernel_map(va_t va, uint64_t at, uint64_t bytes, pte_t flags);
 /* Find room for the table, build the kernel's page tables, load them. */
 void memory_init(void);
 /* The area of one more CPU. */
 void memory_map_cpu(unsigned id);
 /* Type every frame; what is not the kernel's becomes FREE. Returns how many are. */
 uint64_t memory_fill_table(void);
-/* What boot_alloc gave must not become FREE: made TABLE (readable by all) instead of KERNEL. */
+/* Make n frames of the kernel's own TABLE frames, readable by all. */
 void memory_publish(pfn_t first, uint64_t n);

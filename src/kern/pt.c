@@ -338,7 +338,7 @@ long pt_unlink_foreign(pfn_t t, pfn_t owner)
 		uint64_t link = linked_at(t); /* [link 12] */
 		if (link == 0)
 			return 0;
-		struct at at = {.t = pfn(link >> 32), .op = FH_OP_CLEAR, .index = link >> 16 & 511};
+		struct at at = {.t = pfn(fh_link_parent(link)), .op = FH_OP_CLEAR, .index = fh_link_index(link)};
 		at.state = state_of(at.t) & ~FH_STATE_LOCK;
 		at.owner = owner_of(at.state);
 		at.level = level_of(fh_type(at.state));

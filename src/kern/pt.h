@@ -1,5 +1,5 @@
 /*
- * pt.h - page-table operations: what may stand in an entry, and the transitions that put it there (DESIGN 3, 4).
+ * pt.h - page-table operations: the transitions that put entries into tables, and take them out (DESIGN 3, 4).
  */
 #pragma once
 #include "types.h"

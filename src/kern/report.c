@@ -148,8 +148,8 @@ void report_root_fault(const struct fh_regs *regs, uint64_t address)
 
 static const char *state_name(uint32_t s)
 {
-	static const char *const states[] = {"STOPPED", "READY", "RUNNING", "SLEEPING", "FAULTED"};
-	return s <= FH_FAULTED ? states[s] : "?";
+	static const char *const states[] = {"STOPPED", "READY", "RUNNING", "SLEEPING", "FAULTED", "CHANGING"};
+	return s <= FH_CHANGING ? states[s] : "?";
 }
 
 /* ENV and THREAD frames are rare: a pass over the table finds them, at most this many lines are printed. */

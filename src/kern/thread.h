@@ -1,9 +1,10 @@
 /*
  * thread.h - THREAD frames: what runs, what it waits for, where its faults go; and the slices of CPU time.
  *
- * state of a thread (A): STOPPED -> READY by thread_ctl; READY or SLEEPING -> RUNNING by the CPU that wins the CAS;
- * RUNNING -> anything only by the CPU that runs it, after regs and fx are saved. All else in a THREAD frame belongs to
- * whoever runs it, or, while STOPPED or FAULTED and off every CPU, to whoever changes it under a counted reference.
+ * state of a thread (A): READY or SLEEPING -> RUNNING by the CPU that wins the CAS; RUNNING -> anything only by the CPU
+ * that runs it, after regs and fx are saved; SLEEPING -> READY by whoever rings; off every CPU, anything but CHANGING ->
+ * CHANGING by the CPU that wins the CAS, which then stops, starts or changes it. All else in a THREAD frame, but what is
+ * accessed atomically, belongs to the CPU that has it RUNNING or CHANGING.
  */
 #pragma once
 #include "cpu.h"

@@ -174,7 +174,7 @@ int child_start(struct child *c, const struct fh_regs *regs, uint64_t fs_base, u
 	    .root = c->space.root,
 	    .upcall = upcall,
 	    .batch = batch,
-	    .keeper = upcall_word(UPCALL_OFFSET(thread)),
+	    .keeper = thread_self_name(),
 	    .keeper_bits = 1ul << BELL_CHILD,
 	};
 	a->regs.rflags = 2;

@@ -49,8 +49,6 @@ void env_list_reset(void)
 	env_list = NULL;
 }
 
-pfn_t env_self(void) { return fh_name_pfn(upcall_word(UPCALL_OFFSET(env))); }
-
 pfn_t env_next(pfn_t after) { return frame_find(after, FH_ENV, 0); }
 
 bool env_below(pfn_t env, pfn_t ancestor)
@@ -85,7 +83,7 @@ int thread_look(pfn_t thread, struct fh_thread *copy) { return look(thread, FH_T
 
 const char *thread_state_name(unsigned state)
 {
-	static const char *const names[] = {"stopped", "ready", "running", "sleeping", "faulted"};
+	static const char *const names[] = {"stopped", "ready", "running", "sleeping", "faulted", "changing"};
 	return state < sizeof(names) / sizeof(names[0]) ? names[state] : "?";
 }
 

@@ -79,7 +79,9 @@ int env_reap_pfn(pfn_t env, uint64_t *freed);
 pfn_t env_next(pfn_t after);
 /* True if `env` is `ancestor` or below it. */
 bool env_below(pfn_t env, pfn_t ancestor);
-pfn_t env_self(void); /* this env's ENV frame */
+/* This env: its name, serial included; its ENV frame. */
+static inline uint64_t env_self_name(void) { return upcall_word(UPCALL_OFFSET(env)); }
+static inline pfn_t env_self(void) { return fh_name_pfn(env_self_name()); }
 /* Copy of an ENV or THREAD frame that is ours or a descendant's. 0, -EPERM, -ESRCH. */
 int env_look(pfn_t env, struct fh_env *);
 int thread_look(pfn_t thread, struct fh_thread *);

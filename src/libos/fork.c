@@ -247,7 +247,7 @@ static _Noreturn void fork_child(uint64_t saved, pfn_t root)
 	upcall_word_set(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT]), root);
 	for (unsigned i = 0; i < 3; i++)
 		thread_main.batch_used[i] = 0;
-	thread_main.name = upcall_word(UPCALL_OFFSET(thread));
+	thread_main.name = thread_self_name();
 	thread_reset();
 	slot_reset();
 	env_list_reset();

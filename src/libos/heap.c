@@ -10,6 +10,7 @@
 #include "mm.h"
 #include "start.h"
 #include "sync.h"
+#include "thread.h"
 #include "upcall.h"
 
 struct allocator *malloc_default = &allocator_tags;
@@ -24,7 +25,7 @@ void *morecore(intptr_t n)
 
 static uint64_t enter(void)
 {
-	uint64_t me = upcall_word(UPCALL_OFFSET(thread));
+	uint64_t me = thread_self_name();
 
 	if (heap_holder == me)
 		panic("malloc called by a handler that interrupted malloc");

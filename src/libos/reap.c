@@ -53,7 +53,7 @@ static int take_over(pfn_t pfn)
 {
 	int64_t r = sys_frame_grant(pfn, 0); /* it may be another's to take */
 
-	if (r == 0 && (r = sys_frame_grant(pfn, upcall_word(UPCALL_OFFSET(env)))) == 0)
+	if (r == 0 && (r = sys_frame_grant(pfn, env_self_name())) == 0)
 		while ((r = sys_frame_take(pfn, 1)) == -EAGAIN)
 			wait_quiet();
 	return r < 0 ? (int)r : 0;

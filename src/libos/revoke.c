@@ -46,7 +46,7 @@ int revoke_listen(revoke_handler *give)
 {
 	give_frames = give ? give : revoke_spare;
 	on_bell(FH_BELL_REVOKE, on_request);
-	return (int)sys_env_ctl(0, FH_ENV_LISTENER, upcall_word(UPCALL_OFFSET(thread)), 0);
+	return (int)sys_env_ctl(0, FH_ENV_LISTENER, thread_self_name(), 0);
 }
 
 size_t repossessed_next(uint64_t *seen, pfn_t pfn[], size_t max, uint64_t *lost)

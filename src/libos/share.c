@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#include "env.h"
 #include "spacewalk.h"
 #include "start.h"
 #include "syscall.h"
@@ -105,7 +104,7 @@ int window_free(struct window *w)
 
 static int link_at_gap(struct space *s, va_t va, pfn_t table, const struct region *r)
 {
-	pte_t link = table << 12 | FH_P | FH_U | (r->rights & RIGHT_W ? FH_W : 0) | (r->rights & RIGHT_X ? 0 : FH_NX);
+	pte_t link = pte_make(table, r->rights);
 	int error = region_add(s, r);
 
 	if (error < 0)

@@ -8,10 +8,9 @@
  */
 #pragma once
 
+#include "env.h"
 #include "region.h"
 
-/* Name of this env, serial included. */
-static inline uint64_t env_self_name(void) { return upcall_word(UPCALL_OFFSET(env)); }
 /* Let the threads of `caller` (a name) ring those of `env` (a name; 0: this env): env is ours or below us. -ENOSPC: it
  * lists FH_ENV_CALLERS already. */
 int env_admit(uint64_t env, uint64_t caller);

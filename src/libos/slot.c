@@ -3,8 +3,7 @@
  * frames are mapped, and say it. The first thread is the bank: slots that nobody else needs hold it.
  *
  * A thread's home is the CPU into whose slots it was put last: that one is woken when the thread gets ready (abi.h). So the
- * first thread is put anew into one of its own slots, wherever most are spare: it must have one at home, or it could be
- * ready and nobody look.
+ * first thread is put anew into one of its own slots where most are spare: there the fewest others of ours compete with it.
  *
  * The lock makes counting and giving one step. Nobody else touches slots that hold our threads, but for our ancestors.
  */

@@ -201,8 +201,6 @@ void scratch_init(void)
 	scratch.table = space_table(space_current(), SCRATCH_VA, 1);
 }
 
-pfn_t scratch_table(void) { return scratch.table; }
-
 static bool scratch_used(unsigned i) { return scratch.used[i / 64] >> i % 64 & 1; }
 
 static void scratch_mark(unsigned i, size_t n)
@@ -229,7 +227,7 @@ va_t scratch_get(size_t n)
 
 void scratch_put(va_t va, size_t n)
 {
-	unsigned index = scratch_index(va);
+	unsigned index = pt_index(va, 1);
 	struct batch b;
 
 	batch_begin(&b, NULL);
@@ -244,7 +242,7 @@ void scratch_put(va_t va, size_t n)
 
 int scratch_set(va_t va, pte_t entry)
 {
-	int r = pt_one(NULL, FH_OP_SET, space_flush(), scratch.table, scratch_index(va), &entry, va);
+	int r = pt_one(NULL, FH_OP_SET, space_flush(), scratch.table, pt_index(va, 1), &entry, va);
 	return r < 0 ? r : 0;
 }
 
@@ -256,7 +254,7 @@ void *scratch_map(pfn_t pfn, size_t n, unsigned rights)
 	if (!va)
 		return NULL;
 	batch_begin(&b, NULL);
-	batch_add(&b, FH_OP_SET, 0, scratch.table, scratch_index(va), (unsigned)n, pte_make(pfn, rights));
+	batch_add(&b, FH_OP_SET, 0, scratch.table, pt_index(va, 1), (unsigned)n, pte_make(pfn, rights));
 	if (batch_end(&b) < 0) {
 		scratch_put(va, n);
 		return NULL;

@@ -65,9 +65,6 @@ bool table_foreign(const struct space *, pfn_t table);
 
 /* Put one entry at a scratch page and flush it; 0 or -errno. */
 int scratch_set(va_t va, pte_t entry);
-/* Table and index of a scratch page, for batches. */
-pfn_t scratch_table(void);
-static inline unsigned scratch_index(va_t va) { return pt_index(va, 1); }
 /* At the start of a program, and of a fork's child: the scratch area is empty. */
 void scratch_init(void);
 

@@ -27,8 +27,6 @@ struct waiter {
 #define NAP_US 50u
 #define LOCK_STACK (2 * FH_PAGE) /* stack that code holding a kit lock may need */
 
-static uint64_t self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
-
 /* A thread waits for itself: a fault under a kit lock. Say where, from the contexts of the handlers it is in. */
 static _Noreturn void deadlock(struct lock *l)
 {
@@ -43,7 +41,7 @@ static _Noreturn void deadlock(struct lock *l)
 
 void lock_take(struct lock *l)
 {
-	uint64_t me = self_name(), mask = upcalls_mask();
+	uint64_t me = thread_self_name(), mask = upcalls_mask();
 
 	if (!upcall_depth()) /* handlers' stacks are always there */
 		cpu_touch_stack(LOCK_STACK);
@@ -59,7 +57,7 @@ void lock_take(struct lock *l)
 	l->mask = mask;
 }
 
-bool lock_mine(const struct lock *l) { return __atomic_load_n(&l->holder, __ATOMIC_RELAXED) == self_name(); }
+bool lock_mine(const struct lock *l) { return __atomic_load_n(&l->holder, __ATOMIC_RELAXED) == thread_self_name(); }
 
 void lock_give(struct lock *l)
 {

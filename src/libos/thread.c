@@ -17,7 +17,7 @@
 #include "syscall.h"
 #include "upcall.h"
 
-#define STOP_MS 10000u /* a CPU that doesn't tick for so long is dead */
+#define STOP_MS 10000u /* a CPU that takes no interrupt for so long is dead */
 
 struct thread thread_main;
 extern const char thread_entry[];
@@ -197,7 +197,7 @@ int thread_stop(uint64_t thread, uint64_t status)
 {
 	int64_t r;
 
-	/* It stops at its next tick; or it sleeps before, and then only another call stops it. */
+	/* It stops when its CPU is interrupted; or it sleeps before, and then only another call stops it. */
 	for (unsigned tries = 0; (r = sys_thread_ctl(thread, FH_THREAD_STOP, status)) == -EBUSY && tries < STOP_MS; tries++)
 		thread_sleep(1);
 	return (int)r;
@@ -205,7 +205,7 @@ int thread_stop(uint64_t thread, uint64_t status)
 
 int thread_join(struct thread *t)
 {
-	__atomic_store_n(&t->joiner, upcall_word(UPCALL_OFFSET(thread)), __ATOMIC_SEQ_CST);
+	__atomic_store_n(&t->joiner, thread_self_name(), __ATOMIC_SEQ_CST);
 	while (!__atomic_load_n(&t->done, __ATOMIC_SEQ_CST))
 		sys_thread_switch(0, 0, 1ul << BELL_WAKE, 0);
 	while (t->view->state != FH_STOPPED) {

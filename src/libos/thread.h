@@ -46,6 +46,8 @@ static inline struct thread *thread_self(void)
 {
 	return (struct thread *)upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_THREAD]));
 }
+/* Its name. */
+static inline uint64_t thread_self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
 /* Start run(arg) on a new thread in `space` (NULL: the caller's). It takes one CPU slot from the env's spare ones.
  * NULL: no slot, no frame, or no address left. */
 struct thread *thread_new(void (*run)(void *), void *arg, struct space *space);

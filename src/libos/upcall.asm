@@ -2,7 +2,7 @@
 ;
 ; On entry all registers of the interrupted code are in the slot (rdi); rsp is this depth's own stack; GS points to the
 ; upcall frame. Nothing needs saving. The way back is plain instructions, because a user-mode iretq is not usable with
-; SMAP on (MACHINE.md): load the registers from slot[d], where d is known without a register because each depth has its
+; SMAP on (docs/machine.md): load the registers from slot[d], where d is known without a register because each depth has its
 ; own copy of the code, then make d the depth, then leave through two instructions for which the kernel knows, by
 ; [resume_lo, resume_hi), that the slot is still the interrupted context.
 

@@ -15,7 +15,7 @@ static int64_t zeroed_next(void)
 
 	if (next >= f->hi || !frame_is_free(next))
 		return -1; /* the policy will have to search */
-	return frame_record(next)->tenant != upcall_word(UPCALL_OFFSET(env));
+	return frame_record(next)->tenant != env_self_name();
 }
 
 static void cow_child(char *p)

@@ -185,7 +185,7 @@ static void find_values(void)
 	    0x100, 0x7c, info->info_pfn, info->table_pfn, info->clock_pfn, info->cpu_pfn[0], 0xb8, /* kernel, tables, CPU, VGA */
 	    r.env, r.thread, r.root, pt1, r.frames + RAW_CODE, r.frames + RAW_BATCH, spare,      /* its own */
 	    sibling.env, sibling.thread, sibling.root, sibling.frames + RAW_DATA, frame_find(0, FH_PT1, sibling.env),
-	    me, fh_name_pfn(upcall_word(UPCALL_OFFSET(thread))), space_current()->root, frame_at(&spare), /* its parent's */
+	    me, fh_name_pfn(thread_self_name()), space_current()->root, frame_at(&spare), /* its parent's */
 	    fh_name_pfn(info->root_env), fh_name_pfn(info->root_thread), free, info->nframes - 1, info->nframes, info->nframes + 1,
 	};
 

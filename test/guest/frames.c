@@ -171,7 +171,7 @@ static void check_quota(void)
 
 static void check_free_refused(void)
 {
-	pfn_t thread = fh_name_pfn(upcall_word(UPCALL_OFFSET(thread))), root = space_current()->root;
+	pfn_t thread = fh_name_pfn(thread_self_name()), root = space_current()->root;
 	const struct {
 		const char *what;
 		pfn_t f;

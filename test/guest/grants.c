@@ -251,7 +251,7 @@ static void check_repossession(void)
 	none_bad(&t, "names the last 256, in order");
 	is(lost, 300 - FH_REPOSSESSIONS, "and lets its reader see that the others are lost");
 	pfn_t f = frame_get(&frames_first, 1, 1, r.env, 0);
-	returns(sys_frame_grant(f, upcall_word(UPCALL_OFFSET(env))), 0, "a parent grants itself its child's frame");
+	returns(sys_frame_grant(f, env_self_name()), 0, "a parent grants itself its child's frame");
 	returns(sys_frame_take(f, 1), 1, "and takes it");
 	env_look(r.env, &e);
 	is((int64_t)e.repossession[300 % FH_REPOSSESSIONS], (int64_t)(f | 300ul << 32), "that is in the vector too");
@@ -259,7 +259,7 @@ static void check_repossession(void)
 	is(raw_call(&r, FH_SYS_env_ctl, 0, FH_ENV_LISTENER, r.name, 0), 0, "the child listens now");
 	is(raw_call(&r, FH_SYS_env_ctl, 0, FH_ENV_LISTENER, info->root_thread, 0), -FH_EPERM, "a stranger's thread doesn't listen for it");
 	is(raw_call(&r, FH_SYS_env_ctl, 0, FH_ENV_LISTENER, fh_name(r.env, 1), 0), -FH_ESRCH, "and what is no thread neither");
-	is(raw_call(&r, FH_SYS_env_ctl, upcall_word(UPCALL_OFFSET(env)), FH_ENV_REVOKE, 1, 0), -FH_EPERM, "it asks nothing of its parent");
+	is(raw_call(&r, FH_SYS_env_ctl, env_self_name(), FH_ENV_REVOKE, 1, 0), -FH_EPERM, "it asks nothing of its parent");
 	returns(sys_env_ctl(r.env_name, FH_ENV_REVOKE, 1, 0), 0, "it is asked again");
 	is((int64_t)(r.view->bells & FH_BELL_REVOKE), (int64_t)FH_BELL_REVOKE, "and rung: the bell waits until it has a handler");
 	returns(sys_env_ctl(r.env_name, FH_ENV_LISTENER, 0, 0), 0, "its parent may silence it");

@@ -405,8 +405,8 @@ static void work(unsigned place, unsigned number)
 	if (!w.pt1 || !w.pt2)
 		panic("no tables for worker %u", number);
 	w.p->pt1 = w.pt1, w.p->pt2 = w.pt2, w.p->root = space_current()->root;
-	w.p->thread = upcall_word(UPCALL_OFFSET(thread));
-	__atomic_store_n(&w.p->env, upcall_word(UPCALL_OFFSET(env)), __ATOMIC_SEQ_CST);
+	w.p->thread = thread_self_name();
+	__atomic_store_n(&w.p->env, env_self_name(), __ATOMIC_SEQ_CST);
 	for (uint64_t i = 0; i < shared->steps && !*(volatile uint64_t *)&shared->stop; i++)
 		step(&w);
 	for (unsigned i = 0; i < PAGES; i++)

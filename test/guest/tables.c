@@ -137,7 +137,7 @@ static void check_refusals(void)
 	struct tally t = {0};
 	const uint64_t before = frames_owned();
 	struct fh_frame records[] = {*(struct fh_frame *)frame_record(data), *(struct fh_frame *)frame_record(pt1)};
-	pfn_t thread = fh_name_pfn(upcall_word(UPCALL_OFFSET(thread)));
+	pfn_t thread = fh_name_pfn(thread_self_name());
 
 	refuse(&t, pt1, 9, data << 12 | (RW & ~FH_U), -FH_EINVAL, "U=0 (HOSTILE 6)");
 	refuse(&t, pt1, 9, data << 12 | RW | FH_G, -FH_EINVAL, "G=1 (HOSTILE 5)");
@@ -289,7 +289,7 @@ static void check_links(void)
 
 static void check_other_types(void)
 {
-	pfn_t thread = fh_name_pfn(upcall_word(UPCALL_OFFSET(thread)));
+	pfn_t thread = fh_name_pfn(thread_self_name());
 	const pfn_t shown[] = {pt1, pt4, thread, env_self(), info->table_pfn, info->info_pfn, info->clock_pfn, info->cpu_pfn[0]};
 	struct tally t = {0};
 

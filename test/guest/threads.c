@@ -11,8 +11,8 @@
 #define BELL2 (1ul << (BELL_USER + 2))
 #define BELL3 (1ul << (BELL_USER + 3))
 
-static uint64_t me(void) { return upcall_word(UPCALL_OFFSET(thread)); }
 static uint64_t ms(uint64_t n) { return n * info->tsc_khz; }
+static uint64_t me(void) { return thread_self_name(); }
 static int64_t yield_to(uint64_t t) { return sys_thread_switch(t, 0, 0, 0); }
 
 /* ---- Yield, notify, wait ---- */

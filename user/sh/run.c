@@ -108,7 +108,7 @@ static bool wait_for(struct env *e)
 			killed = true;
 		}
 		if (killed)
-			env_kill(e); /* -EBUSY: it runs on another CPU and stops at its next tick */
+			env_kill(e); /* waits until it has stopped; again if it didn't in time */
 		if (env_state(e) == ENV_RUNNING)
 			sys_thread_switch(0, 0, 1ul << BELL_CHILD | 1ul << BELL_CONSOLE, 0);
 	}

@@ -31,7 +31,7 @@ static int describe(struct raw *r)
 	    .root = r->root,
 	    .upcall = r->frames + RAW_UPCALL,
 	    .batch = r->frames + RAW_BATCH,
-	    .keeper = upcall_word(UPCALL_OFFSET(thread)),
+	    .keeper = thread_self_name(),
 	    .keeper_bits = RAW_BELL,
 	};
 	return (int)raw_write(r, &a);
@@ -93,7 +93,7 @@ int raw_here(struct raw *r)
 	int e;
 
 	*r = (struct raw){.env = env_self(), .base = RAW_AREA + places++ * 16 * FH_PAGE, .root = space_current()->root};
-	r->env_name = upcall_word(UPCALL_OFFSET(env));
+	r->env_name = env_self_name();
 	if ((e = map_pages(r, space_current())) < 0)
 		return e;
 	return make_thread(r);
