@@ -16,9 +16,9 @@ USER_CS = "002b"
 # ---- The machine ----
 
 def symbols(file):
-    """name -> address"""
+    """name -> address, of code and data"""
     lines = subprocess.run(["nm", file], stdout=subprocess.PIPE, text=True, check=True).stdout.split("\n")
-    return {w[2]: int(w[0], 16) for w in (line.split() for line in lines) if len(w) == 3}
+    return {w[2]: int(w[0], 16) for w in (line.split() for line in lines) if len(w) == 3 and w[1] in "tTWdDbB"}
 
 
 class Span:
@@ -271,8 +271,11 @@ def main():
     own, kernel = symbols(f"{a.build}/{a.program}.debug.elf"), symbols(f"{a.build}/freehold64.elf")
     if a.fn and a.fn not in own and a.fn not in kernel:
         sys.exit(f"bochs-trace: neither {a.program} nor the kernel has a function {a.fn} (inlined, perhaps)")
-    with bochs.Debugger(f"{a.build}/freehold.elf", a.modules.split(","), symbols=f"{a.build}/freehold.sym", mem=a.mem,
-                        cpus=a.cpus, log="build/trace.console") as machine:
+    with open("build/trace.sym", "w") as file:
+        file.write("".join(f"{address:x} {name}\n" for table in (kernel, own) for name, address in table.items()
+                           if name != "__image_start"))
+    with bochs.Debugger(f"{a.build}/freehold.elf", a.modules.split(","), symbols=file.name, mem=a.mem, cpus=a.cpus,
+                        log="build/trace.console") as machine:
         span = Span(machine, a.program, a.cmd or a.program)
         reached = f"main of {a.program}"
         try:

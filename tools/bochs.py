@@ -38,7 +38,7 @@ class Bochs(vm.Machine):
                  cpu=CPU, append=""):
         super().__init__(echo, log)
         self._dir = tempfile.TemporaryDirectory(prefix="bochs-")
-        image, self._bochs_log, commands = (f"{self._dir.name}/{name}" for name in ("iso", "log", "rc"))
+        image, self._bochs_log, commands, config = (f"{self._dir.name}/{name}" for name in ("iso", "log", "rc", "bochsrc"))
         if tty:
             self._bochs_log = "build/bochs.log"  # for the person to read, later
         iso.make_iso(image, kernel, modules, append)
@@ -46,9 +46,11 @@ class Bochs(vm.Machine):
         lines = [f"cpu: model={cpu}, count={cpus}", f"memory: guest={mebibytes(mem)}, host={mebibytes(mem)}",
                  f"ata0-master: type=cdrom, path={image}, status=inserted", f"log: {self._bochs_log}",
                  f"display_library: {display()}", f"magic_break: enabled={int(tty or debugger)}",
-                 f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{listener.getsockname()[1]}",
-                 f"debug_symbols: file={symbols or '/dev/null'}"]
-        command = ["bochs", "-q", "-f", "bochsrc"]
+                 f"com1: enabled=1, mode=socket-client, dev=127.0.0.1:{listener.getsockname()[1]}"]
+        lines += [f"debug_symbols: file={symbols}"] if symbols else []
+        with open("bochsrc") as ours, open(config, "w") as file:  # later lines replace earlier ones, but symbols add up
+            file.write("".join(line for line in ours if not line.startswith("debug_symbols")) + "\n".join(lines) + "\n")
+        command = ["bochs", "-q", "-f", config]
         if not tty and not debugger:
             with open(commands, "w") as file:
                 file.write("c\n")
@@ -56,7 +58,7 @@ class Bochs(vm.Machine):
         self._said = tempfile.TemporaryFile("w+", errors="replace")
         self._files.append(self._said)
         pipe = subprocess.PIPE if debugger else subprocess.DEVNULL
-        self.process = subprocess.Popen(command + lines, env={"TERM": "xterm", **os.environ},
+        self.process = subprocess.Popen(command, env={"TERM": "xterm", **os.environ},
                                         stdin=None if tty else pipe,
                                         stdout=None if tty else subprocess.PIPE if debugger else self._said,
                                         stderr=None if tty else self._said, preexec_fn=vm.die_with_parent)

@@ -38,7 +38,8 @@ static void check_spawn(void)
 			ok(false, "a child is spawned: %s", error_name(r));
 			return;
 		}
-		ok(env_wait(e) == ENV_EXITED && env_status(e) == 7, "a child runs this program, and exits with status %d", env_status(e));
+		bool exited = env_wait(e) == ENV_EXITED;
+		ok(exited && env_status(e) == 7, "a child runs this program, and exits with status %d", env_status(e));
 		returns(env_reap(&e, &freed), 0, "it is buried");
 		is((int64_t)(frames_owned() - owned) * (i > 0), 0, "this env owns what it did (%lu frames were the child's)", freed);
 		is((int64_t)(free - frame_count_free()) * (i > 0), 0, "and as many frames are FREE");
