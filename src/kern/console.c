@@ -19,7 +19,7 @@
 #define CTRL_P 16
 
 struct ring { uint32_t head, tail; char bytes[4096]; };
-static struct LOCK_TYPE { uint32_t held; } console_lock;
+static struct LOCK_TYPE { uint32_t next, serving, broken; } console_lock; /* a ticket lock */
 static struct ring out GUARDED_BY(console_lock), in GUARDED_BY(console_lock);
 static uint64_t listener GUARDED_BY(console_lock), listener_bits GUARDED_BY(console_lock);
 static uint16_t shadow[ROWS][COLUMNS] GUARDED_BY(console_lock);
@@ -30,10 +30,11 @@ static uint64_t *screen = (uint64_t *)(DIRECT_BASE + 0xb8000);
 
 static void TAKES(console_lock) UNCHECKED lock(void)
 {
-	while (atomic_swap(&console_lock.held, 1))
+	uint32_t mine = atomic_plus(&console_lock.next, 1u);
+	while (atomic_get(&console_lock.serving) != mine && !atomic_get(&console_lock.broken))
 		mach_pause();
 }
-static void GIVES(console_lock) UNCHECKED unlock(void) { atomic_set(&console_lock.held, 0u); }
+static void GIVES(console_lock) UNCHECKED unlock(void) { atomic_plus(&console_lock.serving, 1u); }
 
 static bool ring_put(struct ring *r, char c)
 {
@@ -316,9 +317,8 @@ void machine_exit(unsigned value)
 	mach_stop();
 }
 
-/* Nobody else runs: the lock need not be taken, and machine_exit can take it. */
 static void NOW_HAS(console_lock) UNCHECKED alone(void) { last_words(); }
-void UNCHECKED console_dying(void) { unlock(); }
+void UNCHECKED console_dying(void) { atomic_set(&console_lock.broken, 1u); }
 
 static void log_dying(const char *head, const char *format, __builtin_va_list ap)
 {

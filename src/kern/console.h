@@ -20,7 +20,7 @@ void console_refresh(void);   /* draw the screen if it is stale: CPU 0, each tic
 _Noreturn void machine_exit(unsigned value);
 /* The machine or what was loaded can't be used: one line, then FH_EXIT_BOOT. */
 _Noreturn void refuse_boot(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void console_dying(void); /* whoever held the console's lock won't give it back */
+void console_dying(void); /* the other CPUs stop, one of them perhaps with the console's lock: it keeps nobody out any more */
 /* report.c. From here on only this CPU runs and speaks; every report begins so. */
 void last_words(void);
 /* The backtrace starts at this address and frame pointer. */

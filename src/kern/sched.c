@@ -263,7 +263,8 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 	if (n >= nframes || fh_type(state_of(pfn(n))) != FH_CPU || slot >= FH_CPU_SLICES)
 		return REFUSE(EINVAL, "no such CPU or slot");
 	struct fh_cpu *frame = frame_address(pfn(n));
-	bool owner = authority(me, owner_of(state_of(pfn(n))));
+	uint64_t state = state_of(pfn(n));
+	bool owner = authority(me, owner_of(state));
 	uint64_t old = atomic_get(&frame->slice[slot]);
 	pfn_t t, of;
 	long r = owner ? 0 : thread_get(me, old, &t, &of);
@@ -279,8 +280,14 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 		name = thread_name(t);
 	}
-	if (r == 0 && !atomic_cas(&frame->slice[slot], &old, name)) /* [wake 15] */
-		r = REFUSE(EBUSY, "another CPU has just changed the slot");
+	if (r == 0) {
+		r = record_lock(pfn(n), state); /* the CPU isn't taken from its owner meanwhile */
+		if (r == 0) {
+			if (!atomic_cas(&frame->slice[slot], &old, name)) /* [wake 15] */
+				r = REFUSE(EBUSY, "another CPU has just changed the slot");
+			record_unlock(pfn(n));
+		}
+	}
 	if (r == 0 && name) {
 		uint64_t count = atomic_get(&frame->nslices);
 		while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))

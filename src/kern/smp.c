@@ -142,6 +142,7 @@ void smp_resume_others(void)
 
 void smp_park(void)
 {
+	serve_flush(); /* who asked nobody, because this CPU seemed to idle, may wait for its epoch */
 	atomic_plus(&parked, 1u);
 	wait_parked(&stopped, 2);
 	atomic_minus(&parked, 1u);
