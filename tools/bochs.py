@@ -9,7 +9,7 @@ import iso, vm
 
 CPU, CPU_IN_QEMU = "corei7_skylake_x", "max,-umip"  # SMEP and SMAP
 PLUGINS = "/usr/lib/*/bochs/plugins/libbx_%s_gui.so"
-LAST_LINE = re.compile(r"\r?\nfreehold: exit (\d+)\r?\n$")
+LAST_LINE = re.compile(r"\r?\nfreehold: (halted|stopped) with code (\d+)\r?\n$")
 PROMPT = re.compile(rb"<bochs:\d+> $")
 CONNECT = 20  # seconds for Bochs to come up
 
@@ -78,7 +78,7 @@ class Bochs(vm.Machine):
 
     def ended(self, exit_code):
         last = LAST_LINE.search(self.transcript)
-        status = vm.verdict(int(last.group(1))) if last else None
+        status = vm.verdict(int(last[2]) + (vm.EXIT_HALT if last[1] == "halted" else 0)) if last else None
         if status:
             return status
         try:

@@ -303,9 +303,10 @@ void console_interrupt(void)
 void machine_exit(unsigned value)
 {
 	lock();
-	for (const char *s = "freehold: exit "; *s; s++)
+	bool asked = value >= FH_EXIT_HALT; /* a machine without isa-debug-exit is told by this line */
+	for (const char *s = asked ? "freehold: halted with code " : "freehold: stopped with code "; *s; s++)
 		log_char(*s);
-	log_number(value, 10, 0, false);
+	log_number(asked ? value - FH_EXIT_HALT : value, 10, 0, false);
 	log_char('\n');
 	screen_draw();
 	for (unsigned i = 0; i < 100000 && !(inb(LSR) & LSR_TEMT); i++)

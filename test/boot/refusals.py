@@ -29,7 +29,7 @@ def refused(reason, options):
     """What is wrong with the refusal, and the console's end; nothing when all is well."""
     with vm.VM(KERNEL, **options) as machine:
         status = machine.wait(30)
-        last = [line for line in machine.tail() if line.strip()][-1:]
+        last = [line for line in machine.tail() if line.strip() and "stopped with code" not in line][-1:]
         if status.code != vm.REFUSED:
             return [f"status {status.code}: {status.text}"] + machine.tail(20)
         if not last or not re.match(rf"freehold: .*({reason})", last[0]):

@@ -79,7 +79,7 @@ def panics(machine):
     bad = [f"status {status.code}: {status.text}"] if status.code != vm.PANIC else []
     if text.count("KERNEL BUG") != 1 or text.count("---- end of state ----") != 1:
         bad += ["not one report"]
-    parts = [r"KERNEL BUG: .*crash=assert", "backtrace:", r"last system calls of CPU \d", r"cpu 3: ", r"---- end of state ----\n*\Z"]
+    parts = [r"KERNEL BUG: .*crash=assert", "backtrace:", r"last system calls of CPU \d", r"cpu 3: ", r"---- end of state ----\nfreehold: stopped with code 17\n*\Z"]
     at = 0
     for part in parts:
         match = re.compile(part).search(text, at)
