@@ -143,6 +143,18 @@ static void check_mutex(void)
 	ok(strcmp(order, "abcdefgh") == 0, "first come, first served: %s", order);
 
 	counter = 0;
+	mutex_lock(&m);
+	t[0] = start(wait_turn, 0);
+	while (t[0]->view->state != FH_SLEEPING)
+		thread_sleep(1);
+	slot_take(fh_name_pfn(t[0]->name));
+	is((int64_t)t[0]->view->home, info->ncpus, "who waits may lose its slots: then it has no home");
+	mutex_unlock(&m);
+	slot_give(t[0]->name, 1); /* should it have lost the CPU again */
+	thread_join(t[0]);
+	is(counter, 1, "and is woken all the same");
+
+	counter = 0;
 	for (uintptr_t i = 0; i < T; i++)
 		t[i] = start(add, i);
 	join_all(t, T);
