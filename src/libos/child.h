@@ -23,6 +23,12 @@ struct child {
  */
 int child_new(struct child *, const char *title, uint64_t quota, struct frames *, bool share);
 
+/* The space of a child's first thread, to be looked at and mapped into from here; space_unpeek it at the end. */
+static inline struct space child_space(const struct env *e)
+{
+	return (struct space){.root = e->view->root, .env = e->pfn, .frames = space_current()->frames};
+}
+
 /* n pages of new frames, owned by the space's env, at va in it. Their first `lead` bytes are zero, then come `bytes` bytes
  * from src, then zeroes. */
 int child_place(struct space *, va_t va, size_t n, unsigned rights, const void *src, size_t bytes, size_t lead);

@@ -275,6 +275,15 @@ static int put_typed(pfn_t pfn, unsigned tries)
 int frame_put_typed(pfn_t pfn) { return put_typed(pfn, SOON + AT_LAST); }
 int frame_put_soon(pfn_t pfn) { return put_typed(pfn, SOON); }
 
+int frame_grant(pfn_t pfn, uint64_t env)
+{
+	int64_t r;
+
+	while ((r = sys_frame_grant(pfn, env)) == -EAGAIN)
+		wait_quiet();
+	return (int)r;
+}
+
 const char *frame_type_name(unsigned type)
 {
 #define FH_X(name, number, text) #name,

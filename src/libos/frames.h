@@ -77,4 +77,8 @@ pfn_t frame_get_typed(struct frames *, pfn_t env, unsigned type);
 int frame_put_typed(pfn_t pfn);
 int frame_put_soon(pfn_t pfn);
 
+/* Grant a frame to `env` (a name), or with 0 withdraw it from whom it was granted to, waiting while it isn't quiet. 0 or
+ * -errno. */
+int frame_grant(pfn_t pfn, uint64_t env);
+
 const char *frame_type_name(unsigned type);

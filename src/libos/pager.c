@@ -14,7 +14,7 @@
 /* Put the page there. False: it isn't ours to answer, or there is no frame. */
 static bool answer(struct env *child, struct pager *p, char *page)
 {
-	struct space s = {.root = child->view->root, .env = child->pfn, .frames = space_current()->frames};
+	struct space s = child_space(child);
 	uint64_t error = child->view->regs.error;
 	va_t va = page_down(child->view->fault_address);
 	unsigned need = error & FAULT_FETCH ? RIGHT_X : error & FAULT_WRITE ? RIGHT_W : RIGHT_R;

@@ -25,8 +25,7 @@ static int stop_thread(pfn_t thread) { return thread_stop(thread, ENV_KILLED); }
 static int empty_table(pfn_t table)
 {
 	if (frame_record(table)->tenant || frame_record(table)->link >> 16) /* a window: the slot that links it */
-		while (sys_frame_grant(table, 0) == -EAGAIN)
-			wait_quiet();
+		frame_grant(table, 0);
 	return table_drain(table, fh_type(frame_record(table)->state) - FH_PT1 + 1);
 }
 
@@ -51,9 +50,9 @@ static int reap_env_frame(pfn_t env)
 /* Frames that can't be freed change hands: to us. */
 static int take_over(pfn_t pfn)
 {
-	int64_t r = sys_frame_grant(pfn, 0); /* it may be another's to take */
+	int64_t r = frame_grant(pfn, 0); /* it may be another's to take */
 
-	if (r == 0 && (r = sys_frame_grant(pfn, env_self_name())) == 0)
+	if (r == 0 && (r = frame_grant(pfn, env_self_name())) == 0)
 		while ((r = sys_frame_take(pfn, 1)) == -EAGAIN)
 			wait_quiet();
 	return r < 0 ? (int)r : 0;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "child.h"
 #include "machine.h"
 #include "spacewalk.h"
 #include "start.h"
@@ -106,7 +107,7 @@ static void take_pages(struct space *s, uint64_t n)
 
 int64_t env_repossess(struct env *child, uint64_t frames)
 {
-	struct space s = {.root = child->view->root, .env = child->pfn, .frames = space_current()->frames};
+	struct space s = child_space(child);
 	uint64_t taken = 0, unused;
 	struct fh_env e;
 	int64_t r;

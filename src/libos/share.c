@@ -30,16 +30,6 @@ pfn_t granted_next(pfn_t after, unsigned type, pfn_t owner)
 	return p;
 }
 
-/* Grant or, with env 0, withdraw; as long as it takes. */
-static int grant(pfn_t pfn, uint64_t env)
-{
-	int64_t r;
-
-	while ((r = sys_frame_grant(pfn, env)) == -EAGAIN)
-		wait_quiet();
-	return (int)r;
-}
-
 /* ---- The owner of a window ---- */
 
 int window_new(struct window *w)
@@ -87,8 +77,8 @@ int window_hide(struct window *w, unsigned at, size_t n)
 	return r < 0 ? (int)r : 0;
 }
 
-int window_grant(struct window *w, uint64_t env) { return env ? grant(w->table, env) : -EINVAL; }
-int window_withdraw(struct window *w) { return grant(w->table, 0); }
+int window_grant(struct window *w, uint64_t env) { return env ? frame_grant(w->table, env) : -EINVAL; }
+int window_withdraw(struct window *w) { return frame_grant(w->table, 0); }
 
 int window_free(struct window *w)
 {
@@ -174,7 +164,7 @@ int64_t page_give(va_t va, uint64_t env)
 		r = fh_owner(frame_record(pfn)->state) == env_self() ? -EBUSY : -EPERM;
 	if (r == 0) /* from here on no reference says that it is in use */
 		orphan_forget(pfn, 1);
-	if (r == 0 && (r = space_unmap(s, va, 1)) == 0 && (r = grant(pfn, env)) < 0)
+	if (r == 0 && (r = space_unmap(s, va, 1)) == 0 && (r = frame_grant(pfn, env)) < 0)
 		space_map(s, va, pfn, 1, pte_rights(e));
 	space_unlock(s);
 	return r < 0 ? r : (int64_t)pfn;
@@ -214,7 +204,7 @@ int page_take(pfn_t pfn, va_t va, unsigned rights)
 
 int page_recall(pfn_t pfn, va_t va, unsigned rights)
 {
-	int r = grant(pfn, 0);
+	int r = frame_grant(pfn, 0);
 
 	return r < 0 ? r : map_own(pfn, va, rights);
 }

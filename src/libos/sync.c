@@ -83,7 +83,8 @@ static void waiter_sleep(struct waiter *w)
 static void waiter_wake(struct waiter *w)
 {
 	uint64_t thread = w->thread->name, bit = 1ul << w->bell;
-	bool elsewhere = !cpu_view((unsigned)w->thread->view->home)->thread;
+	const volatile struct fh_cpu *home = cpu_view((unsigned)w->thread->view->home); /* NULL: it has lost its slots */
+	bool elsewhere = home && !home->thread;
 
 	__atomic_store_n(&w->woken, 1, __ATOMIC_RELEASE);
 	sys_thread_switch(thread, bit, 0, elsewhere ? LONG_AGO : 0);

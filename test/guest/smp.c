@@ -177,21 +177,6 @@ static void check_flush_budget(void)
 
 #define ALL 4u /* threads that hammer at something together */
 
-static struct thread *start(void (*run)(void *), uintptr_t arg)
-{
-	struct thread *t = thread_new(run, (void *)arg, NULL);
-
-	if (!t)
-		panic("thread_new");
-	return t;
-}
-
-static void join_all(struct thread **t, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		thread_join(t[i]);
-}
-
 static unsigned cpus_seen(const uint64_t *seen)
 {
 	unsigned n = 0;
@@ -236,14 +221,14 @@ static void check_spread(void)
 	memset(seen, 0, sizeof(seen));
 	stop = false;
 	for (unsigned i = 0; i < n; i++)
-		t[i] = start(be_seen, 0);
+		t[i] = thread_start(be_seen, 0);
 	is(most_on_one_cpu(t, n), (n + info->ncpus - 1) / info->ncpus, "%u new threads have their slots evenly on %u CPUs", n, info->ncpus);
 	unsigned wanted = n < info->ncpus ? n : info->ncpus;
 	for (unsigned i = 0; i < 100 && cpus_seen(seen) < wanted; i++)
 		thread_sleep(20);
 	ok(cpus_seen(seen) >= wanted, "and run there: on %u", cpus_seen(seen));
 	stop = true;
-	join_all(t, n);
+	thread_join_all(t, n);
 	is(slot_count(), slots, "the slots are ours again");
 	ok(my_slot((unsigned)thread_main.view->home) >= 0, "we have one on our home CPU, which is woken for us");
 }
@@ -269,8 +254,8 @@ static void check_births(void)
 	tally.bad = 0;
 	stop = true;
 	for (unsigned i = 0; i < ALL; i++)
-		t[i] = start(breed, 1);
-	join_all(t, ALL);
+		t[i] = thread_start(breed, 1);
+	thread_join_all(t, ALL);
 	none_bad(&tally, "threads are born and joined on all CPUs at once");
 	ok(slot_count() == slots && thread_count() == 1, "each gave its slot back");
 }
@@ -357,7 +342,7 @@ static void check_rights_taken(void)
 	stop = false;
 	on_upcall(14, on_fault);
 	for (unsigned i = 0; i < ALL; i++)
-		t[i] = start(write_on, i);
+		t[i] = thread_start(write_on, i);
 	for (unsigned round = 0; round < 10; round++) {
 		some_rounds(written);
 		if (mm_protect(va, PAGES * FH_PAGE, RIGHT_R) < 0)
@@ -378,7 +363,7 @@ static void check_rights_taken(void)
 			count_bad(&unmapped, "mm_map");
 	}
 	stop = true;
-	join_all(t, ALL);
+	thread_join_all(t, ALL);
 	on_upcall(14, NULL);
 	none_bad(&tally, "%u threads write on: nothing is written once mm_protect has returned", ALL);
 	none_bad(&unmapped, "nor once mm_unmap has: %lu writes, %lu refused", sum(written), sum(refused));
@@ -411,8 +396,8 @@ static void check_same_page(void)
 	fresh = (volatile unsigned *)mm_map(0, FRESH * FH_PAGE, RIGHT_R | RIGHT_W, 0);
 	arrived = 0;
 	for (unsigned i = 0; i < ALL; i++)
-		t[i] = start(touch_fresh, 0);
-	join_all(t, ALL);
+		t[i] = thread_start(touch_fresh, 0);
+	thread_join_all(t, ALL);
 	for (unsigned i = 0; i < FRESH; i++)
 		wrong += fresh[i * 1024] != ALL;
 	ok(wrong == 0, "%u threads fault on the same page at once, %u times: it comes once (%lu faults)", ALL, FRESH,
@@ -434,8 +419,8 @@ static void check_break(void)
 
 	tally.bad = 0;
 	for (unsigned i = 0; i < ALL; i++)
-		t[i] = start(move_break, 16 * (i + 1));
-	join_all(t, ALL);
+		t[i] = thread_start(move_break, 16 * (i + 1));
+	thread_join_all(t, ALL);
 	none_bad(&tally, "the heap's end is moved by all at once");
 	is((int64_t)heap_end(), (int64_t)before, "no move is lost");
 }
@@ -504,7 +489,7 @@ static void check_fork(void)
 	tally.bad = 0;
 	stop = false;
 	for (unsigned i = 0; i < ALL; i++)
-		t[i] = start(i < 2 ? count_up : allocate, i);
+		t[i] = thread_start(i < 2 ? count_up : allocate, i);
 	for (; forks < 8 && (forks < 3 || cpu_tsc() < end); forks++) {
 		struct env *child;
 		int r = env_fork(&child);
@@ -517,7 +502,7 @@ static void check_fork(void)
 			count_bad(&tally, "fork %u: not reaped, %s", forks, error_name(r));
 	}
 	stop = true;
-	join_all(t, ALL);
+	thread_join_all(t, ALL);
 	none_bad(&tally, "%u forks while other CPUs write, allocate and map: each copy is whole, works, and stays as it is", forks);
 	ok(counters[0] == counters[1] && counters[512] == counters[513], "and no write of ours is lost");
 	mm_unmap((va_t)counters, 2 * FH_PAGE);
@@ -573,8 +558,8 @@ static void check_children(void)
 
 	tally.bad = 0;
 	for (unsigned i = 0; i < ALL; i++)
-		t[i] = start(raise_children, i);
-	join_all(t, ALL);
+		t[i] = thread_start(raise_children, i);
+	thread_join_all(t, ALL);
 	none_bad(&tally, "%u threads make, await and bury children at once", ALL);
 	ok(slot_count() == slots && !env_list, "no slot and no child is left");
 }

@@ -203,15 +203,6 @@ static int64_t sync_frame(pfn_t f)
 	return r;
 }
 
-static int64_t grant(pfn_t f, uint64_t to)
-{
-	int64_t r;
-
-	while ((r = sys_frame_grant(f, to)) == -FH_EAGAIN)
-		thread_sleep(1);
-	return r;
-}
-
 static void check_window(struct raw *tenant, enum taken how, unsigned rounds)
 {
 	pfn_t window = frame_get_typed(&frames_first, 0, FH_PT1), f = frame_get(&frames_first, 1, 1, 0, 0);
@@ -224,7 +215,7 @@ static void check_window(struct raw *tenant, enum taken how, unsigned rounds)
 	for (unsigned i = 0; i < rounds; i++) {
 		struct fh_regs regs = raw_regs(tenant, 0);
 		op(FH_OP_SET, window, 0, f << 12 | RW);
-		int64_t r = grant(window, tenant->env_name);
+		int64_t r = frame_grant(window, tenant->env_name);
 		if (r < 0 || (r = raw_call(tenant, FH_SYS_pt_set, fh_what(FH_OP_SET, 0, pt2, slot, 1), window << 12 | LINK, 0, 0)) < 0) {
 			count_bad(&t, "round %u: no window: %s", i, error_name((int)r));
 			break;
@@ -240,7 +231,7 @@ static void check_window(struct raw *tenant, enum taken how, unsigned rounds)
 		if (!spin_change(data, 0, 2000) || tenant->upcall->cpu == cpu_here())
 			panic("round %u: the tenant doesn't write, or not on another CPU", i);
 		if (how == WITHDRAWN)
-			r = grant(window, 0);
+			r = frame_grant(window, 0);
 		else
 			r = op(how == CLEARED ? FH_OP_CLEAR : FH_OP_NARROW, window, 0, how == CLEARED ? 0 : FH_NX) < 0 ? -1 : sync_frame(f);
 		*word = 0;
@@ -256,7 +247,7 @@ static void check_window(struct raw *tenant, enum taken how, unsigned rounds)
 			count_bad(&t, "round %u: the tenant is in state %u, vector %lu, error %lu", i, tenant->view->state,
 			          tenant->view->regs.vector, tenant->view->regs.error);
 		cpu_leave(tenant->name);
-		grant(window, 0);
+		frame_grant(window, 0);
 		op(FH_OP_CLEAR, window, 0, 0);
 	}
 	scratch_put((va_t)word, 1);

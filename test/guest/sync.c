@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "cpus.h"
 #include "tap.h"
 
 #define T 8u
@@ -13,21 +14,6 @@ static struct mutex m;
 static struct condition c;
 static struct tally tally;
 static volatile unsigned counter;
-
-static struct thread *start(void (*run)(void *), uintptr_t arg)
-{
-	struct thread *t = thread_new(run, (void *)arg, NULL);
-
-	if (!t)
-		panic("thread_new");
-	return t;
-}
-
-static void join_all(struct thread **t, unsigned n)
-{
-	for (unsigned i = 0; i < n; i++)
-		thread_join(t[i]);
-}
 
 /* Until others have had their turn: all of them, if they want it. */
 static void give_way(void) { thread_sleep(2); }
@@ -43,20 +29,20 @@ static void check_join(void)
 	uint64_t before;
 
 	is(thread_count(), 1, "a program begins with one thread");
-	struct thread *t = start(leave_with, 42);
+	struct thread *t = thread_start(leave_with, 42);
 	is(thread_count(), 2, "then there are two");
 	is(thread_join(t), 42, "join has its status");
 	is(thread_count(), 1, "and is the end of it");
-	t = start(leave_with, 43);
+	t = thread_start(leave_with, 43);
 	give_way();
 	is(thread_join(t), 43, "also if it ended long before");
-	is(thread_join(start(do_nothing, 0)), 0, "a thread that returns has status 0");
-	is(thread_join(start(join_other, (uintptr_t)start(leave_with, 6))), 7, "any thread may join any other");
+	is(thread_join(thread_start(do_nothing, 0)), 0, "a thread that returns has status 0");
+	is(thread_join(thread_start(join_other, (uintptr_t)thread_start(leave_with, 6))), 7, "any thread may join any other");
 	space_trim(space_current(), MM_LO, STACK_LIMIT);
 	before = frames_owned();
 	unsigned slots = slot_count();
 	for (unsigned i = 0; i < 100; i++)
-		thread_join(start(do_nothing, 0));
+		thread_join(thread_start(do_nothing, 0));
 	space_trim(space_current(), MM_LO, STACK_LIMIT);
 	is((int64_t)frames_owned(), (int64_t)before, "a hundred, one after the other, leave no frame");
 	is(slot_count(), slots, "and no CPU slot");
@@ -84,7 +70,7 @@ static void check_many(void)
 	give_way();
 	is(counter, 0, "while one holds the mutex, no other has it");
 	mutex_unlock(&m);
-	join_all(t, n);
+	thread_join_all(t, n);
 	is(counter, n, "each has had the mutex once");
 	is(thread_count(), 1, "and is gone");
 	space_trim(space_current(), THREADS_VA, THREADS_VA + PLAN_GIB);
@@ -132,20 +118,32 @@ static void check_mutex(void)
 	is(mutex_try(&m), 0, "not twice");
 	queued = 0;
 	for (uintptr_t i = 0; i < T; i++) {
-		t[i] = start(queue_up, i);
+		t[i] = thread_start(queue_up, i);
 		while (queued <= i)
 			thread_sleep(1);
 		give_way();
 	}
 	is(order[0], 0, "eight wait for it");
 	mutex_unlock(&m);
-	join_all(t, T);
+	thread_join_all(t, T);
 	ok(strcmp(order, "abcdefgh") == 0, "first come, first served: %s", order);
 
 	counter = 0;
+	mutex_lock(&m);
+	t[0] = thread_start(wait_turn, 0);
+	while (t[0]->view->state != FH_SLEEPING)
+		thread_sleep(1);
+	slot_take(fh_name_pfn(t[0]->name));
+	is((int64_t)t[0]->view->home, info->ncpus, "who waits may lose its slots: then it has no home");
+	mutex_unlock(&m);
+	slot_give(t[0]->name, 1); /* should it have lost the CPU again */
+	thread_join(t[0]);
+	is(counter, 1, "and is woken all the same");
+
+	counter = 0;
 	for (uintptr_t i = 0; i < T; i++)
-		t[i] = start(add, i);
-	join_all(t, T);
+		t[i] = thread_start(add, i);
+	thread_join_all(t, T);
 	none_bad(&tally, "eight threads that lose the CPU inside: never two in the mutex at once");
 	is(counter, T * ROUNDS, "no addition is lost");
 	is(mutex_try(&m), 1, "the mutex is free in the end");
@@ -206,7 +204,7 @@ static void start_waiters(struct thread **t, unsigned n)
 	memset(order, 0, sizeof(order));
 	queued = 0;
 	for (uintptr_t i = 0; i < n; i++) {
-		t[i] = start(await, i);
+		t[i] = thread_start(await, i);
 		while (queued <= i)
 			thread_sleep(1);
 	}
@@ -234,15 +232,15 @@ static void check_condition(void)
 	locked(condition_signal);
 	ok(strcmp(order, "ab") == 0, "the next one the next: %s", order);
 	locked(condition_broadcast);
-	join_all(t, 5);
+	thread_join_all(t, 5);
 	is((int64_t)strlen(order), 5, "a broadcast all the others");
 	none_bad(&tally, "each holds the mutex again when it wakes");
 
 	for (uintptr_t i = 0; i < 3; i++) {
-		t[2 * i] = start(produce, i);
-		t[2 * i + 1] = start(consume, i);
+		t[2 * i] = thread_start(produce, i);
+		t[2 * i + 1] = thread_start(consume, i);
 	}
-	join_all(t, 6);
+	thread_join_all(t, 6);
 	none_bad(&tally, "three producers, three consumers, room for %u: never more than that", ROOM);
 	ok(made == 3 * ITEMS && taken == made && items == 0, "%u items made, %u taken: no wake-up was lost", made, taken);
 }
@@ -291,7 +289,7 @@ static void check_own(void)
 	tally.bad = 0;
 	errno = 5;
 	for (uintptr_t i = 0; i < T; i++)
-		t[i] = start(own_things, i + 1);
+		t[i] = thread_start(own_things, i + 1);
 	for (unsigned i = 0; i < T; i++) {
 		for (unsigned k = 0; k < i; k++)
 			wrong += t[i]->place == t[k]->place || t[i]->name == t[k]->name || t[i]->stack_hi == t[k]->stack_hi;
@@ -366,14 +364,14 @@ static void check_memory(void)
 
 	tally.bad = 0;
 	for (uintptr_t i = 0; i < T; i++)
-		t[i] = start(allocate, i + 1);
-	join_all(t, T);
+		t[i] = thread_start(allocate, i + 1);
+	thread_join_all(t, T);
 	none_bad(&tally, "eight threads allocate, map, protect and unmap: none sees another's bytes");
 	is(malloc_check(), 0, "the heap is consistent");
 	common = (char *)mm_map(0, 200 * FH_PAGE, RIGHT_R | RIGHT_W, 0);
 	for (uintptr_t i = 0; i < T; i++)
-		t[i] = start(touch_common, i);
-	join_all(t, T);
+		t[i] = thread_start(touch_common, i);
+	thread_join_all(t, T);
 	for (unsigned k = 0; k < 200; k++)
 		wrong += *(unsigned *)(common + k * FH_PAGE) != T;
 	is(wrong, 0, "eight threads fault the same pages in: each page comes once");
@@ -407,7 +405,7 @@ static void check_time(void)
 		sys_thread_switch(thread_main.name, 1ul << BELL_USER, 0, 0);
 	is(rung, 10, "ten times rung by ourselves, ten upcalls");
 	rung = 0;
-	thread_join(start(ring_main, 10));
+	thread_join(thread_start(ring_main, 10));
 	is(rung, 10, "and by another thread, while we wait for it to end");
 	rung = 0;
 	uint64_t mask = upcalls_mask();

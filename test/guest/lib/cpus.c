@@ -50,6 +50,21 @@ bool cpu_place(uint64_t name, unsigned cpu)
 	return false;
 }
 
+struct thread *thread_start(void (*run)(void *), uintptr_t arg)
+{
+	struct thread *t = thread_new(run, (void *)arg, NULL);
+
+	if (!t)
+		panic("thread_new");
+	return t;
+}
+
+void thread_join_all(struct thread **t, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		thread_join(t[i]);
+}
+
 struct thread *thread_on(unsigned cpu, void (*run)(void *), void *arg)
 {
 	struct thread *t = thread_new(run, arg, NULL);
