@@ -11,6 +11,7 @@
 #include "console.h"
 #include "env.h"
 #include "machine.h"
+#include "mm.h"
 #include "spacewalk.h"
 #include "syscall.h"
 #include "thread.h"
@@ -196,7 +197,9 @@ static void explain_region(struct space *s, struct region *r, va_t address, uint
 		printf("  in %s [%#lx, %#lx), where this page is %c%c%c\n", name_of(r), r->base, r->end, rights & RIGHT_R ? 'r' : '-',
 		       rights & RIGHT_W ? 'w' : '-', rights & RIGHT_X ? 'x' : '-');
 	else if (r->fault != fault_zero)
-		printf("  in %s [%#lx, %#lx), whose own fault function said no\n", name_of(r), r->base, r->end);
+		printf("  in %s [%#lx, %#lx), %s\n", name_of(r), r->base, r->end,
+		       strcmp(name_of(r), "[window]") == 0 ? "a window whose owner shows no page here, or no longer" :
+		       r->fault == fault_guard ? "where no page comes by itself" : "whose own fault function said no");
 	else
 		printf("  in %s [%#lx, %#lx), which allows it, but there was no frame to be had: the policy (%s) found none, or the "
 		       "quota is used up\n", name_of(r), r->base, r->end, s->frames->name);
@@ -209,6 +212,9 @@ void fault_explain(va_t address, uint64_t error)
 
 	if (address < FH_PAGE)
 		kputs("  page 0: a null pointer\n");
+	else if (mm_failed((int64_t)address))
+		printf("  the kernel's half; as a number, %ld (%s): an error, taken for an address?\n", (int64_t)address,
+		       error_name((int)address));
 	else if (address >= FH_KERNEL_BASE)
 		kputs("  the kernel's half\n");
 	else if (address >= WINDOW_VA)

@@ -113,6 +113,8 @@ int64_t window_link(pfn_t table, unsigned rights, region_fault *fault, void *arg
 {
 	struct space *s = space_current();
 
+	if (!table) /* granted_next has found none */
+		return -EPERM;
 	space_lock(s);
 	va_t va = region_gap(s, MM_LO, MM_HI, PLAN_LARGE, PLAN_LARGE);
 	struct region r = {

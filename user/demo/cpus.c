@@ -2,6 +2,8 @@
 #include "demo.h"
 
 #include "env.h"
+#include "meta.h"
+#include "plan.h"
 #include "syscall.h"
 #include "thread.h"
 
@@ -113,6 +115,9 @@ static uint64_t with_envs(unsigned n)
 	return forced;
 }
 
+/* The kit keeps the pages of its records: whether a fork needs one more depends on who writes first. */
+static uint64_t owned(void) { return frames_now() - (meta_end() - META_VA) / FH_PAGE; }
+
 int demo_cpus(void)
 {
 	uint64_t forced = 0, before = 0;
@@ -126,8 +131,8 @@ int demo_cpus(void)
 		forced += with_envs(n);
 		space_trim(space_current(), WORK_VA, WORK_VA + WORKERS * FH_LARGE_FRAMES * FH_PAGE);
 		if (n == 1)
-			before = frames_now();
+			before = owned();
 	}
 	return check(forced == 0, "no flush was forced: freed frames are claimed again once they are quiet") +
-	       check(frames_now() == before, "all frames are back: %lu owned, %lu before", frames_now(), before);
+	       check(owned() == before, "all frames are back, the kit's records aside: %lu owned, %lu before", owned(), before);
 }

@@ -54,6 +54,8 @@ int main(int argc, char **argv)
 		ran++;
 	}
 	if (!ran) {
+		if (argc > 1)
+			printf("%s: no such demo\n", argv[1]);
 		puts("usage: demo NAME|all");
 		for (unsigned i = 0; i < DEMOS; i++)
 			printf("  %-8s %s\n", demos[i].name, demos[i].what);

@@ -81,7 +81,7 @@ static int execute(int argc, char **argv)
 			continue;
 		int status = argc - 1 > commands[i].max ? SH_USAGE : commands[i].run(argc, argv);
 		if (status == SH_USAGE)
-			printf("usage: %s %s\n", commands[i].name, commands[i].arguments);
+			printf("usage: %s%s%s\n", commands[i].name, *commands[i].arguments ? " " : "", commands[i].arguments);
 		return status;
 	}
 	if (run_knows(argv[0])) {
