@@ -70,6 +70,7 @@ class Machine:
         self._sinks = [echo] if echo else []
         self._files = []  # to be closed at the end
         if log:
+            os.makedirs(os.path.dirname(log) or ".", exist_ok=True)
             self._files.append(open(log, "wb", buffering=0))
             self._sinks.append(self._files[-1].write)
         self.process = self.input = self.output = None

@@ -56,11 +56,16 @@ class Dialogue:
         return [data[i:i + 160:2].decode("ascii", "replace") for i in range(0, 4000, 160)]
 
 
-def monitor_at(path):
+def monitor_at(machine, path):
     """Talks to QEMU's machine protocol: a function that runs one command."""
     link = socket.socket(socket.AF_UNIX)
     link.settimeout(WAIT)
-    link.connect(path)
+    for _ in range(100):
+        try:
+            link.connect(path)
+            break
+        except (FileNotFoundError, ConnectionRefusedError):  # not yet bound, or bound and not yet listening
+            machine.pump(0.1)
     file = link.makefile("rw")
 
     def command(name, **arguments):
@@ -141,6 +146,7 @@ def talk(d):
     check("Home, Delete, End", t("xhel" + HOME + DELETE + END + "p\n", r"this page"))
     check("Ctrl-A, Ctrl-K, Ctrl-E, Ctrl-B, Ctrl-F", t("helpxxx\x01\x06\x06\x06\x06\x0b\x01\x05\x02\x06\n", r"this page"))
     check("Ctrl-W takes a word back", t("halt 3\x17\x17help\n", r"this page"))
+    check("Tab completes a module's name", t("bu\t\n", r"usage: bugs"))
     check("Tab completes", t("modu\t\n", r"root +\d+ bytes"))
     check("Up brings the last line back", t(UP + "\n", r"root +\d+ bytes"))
     check("and the ones before, Down the later ones", t(UP * 2 + DOWN + "\n", r"root +\d+ bytes"))
@@ -159,13 +165,9 @@ def talk(d):
     check("halt 5 ends the machine with 5", ends(d, "halt 5\n", 5))
 
 
-print("1..26")
+print("1..27")
 with tempfile.TemporaryDirectory() as scratch:
     path = os.path.join(scratch, "qmp")
     with vm.VM("build/freehold.elf", modules(), extra=["-qmp", f"unix:{path},server=on,wait=off"],
                log="build/test-logs/console.console") as machine:
-        for _ in range(100):
-            if os.path.exists(path):
-                break
-            machine.pump(0.1)
-        talk(Dialogue(machine, monitor_at(path)))
+        talk(Dialogue(machine, monitor_at(machine, path)))

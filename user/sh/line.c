@@ -5,6 +5,7 @@
  * there, and back to the cursor by "\b"; the kernel's own screen and any terminal understand that. A line longer than a
  * row wraps while it is typed; once edited it is shown through a window one row wide.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "console.h"
@@ -243,7 +244,8 @@ static void recall(unsigned back)
 static void complete(void)
 {
 	unsigned from = line.at, n, matches = 0, common = 0;
-	const char *name, *first = NULL;
+	const char *name;
+	char first[32]; /* command_name's own is gone with the next call */
 
 	while (from > 0 && line.text[from - 1] != ' ' && line.text[from - 1] != ';')
 		from--;
@@ -251,10 +253,8 @@ static void complete(void)
 	for (unsigned i = 0; (name = command_name(i)); i++) {
 		if (strncmp(name, line.text + from, n) != 0)
 			continue;
-		if (matches++ == 0) {
-			first = name;
-			common = (unsigned)strlen(name);
-		}
+		if (matches++ == 0)
+			common = (unsigned)snprintf(first, sizeof(first), "%s", name);
 		while (strncmp(name, first, common) != 0)
 			common--;
 	}
