@@ -28,7 +28,7 @@ CHANCE = re.compile("|".join((
     r".*faults, with \d+ doorbells", r".*runs of 512 slots", r".*at one stroke: done, \d+ frames", r".*\d+ envs with \d+ threads",
     r".*\d+ pairs, each CPU at least \d+", r".*in \d+ (rounds|steps)", r".*: \d+ steps, \d+ moves", r".*of \d+ (sleeps|steps)",
     r".*sgdt tells an address", # each CPU has its own
-    r".*is given: 0x", r".*are the next one of the one before", r".*\d+ (writes|faults|forks)",
+    r".*\d+ children are buried", r".*the second time \d+ of them", r".*is given: 0x", r".*are the next one of the one before", r".*\d+ (writes|faults|forks)",
 )))
 NUMBER = re.compile(r"\b(0x[0-9a-f]+|\d+)\b")
 
