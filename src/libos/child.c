@@ -29,7 +29,7 @@ static int env_name(struct env *e)
 /* Move quota to the child. */
 static int give_quota(pfn_t env, uint64_t frames)
 {
-	uint64_t account = ((const volatile struct fh_env *)(THREADS_VA + THREAD_ENV))->account;
+	uint64_t account = env_view()->account;
 	uint64_t left = fh_quota(account) - fh_owned(account);
 
 	return (int)sys_env_ctl(env, FH_ENV_QUOTA, frames ? frames : left / 2, 0);

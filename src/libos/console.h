@@ -1,6 +1,6 @@
 /*
  * console.h - text out and keys in. printf formats with musl's vsnprintf into a buffer on the stack: CONSOLE_LINE
- * bytes and more are cut off, and %f does not work (the kit keeps off the FPU: it runs in handlers).
+ * bytes and more are cut off. %f is not for handlers: the kit doesn't save the FPU's registers for them.
  */
 #pragma once
 

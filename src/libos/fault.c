@@ -159,7 +159,7 @@ static enum answer ask(struct region *r, struct fault *f)
 
 static bool frozen(void)
 {
-	return ((const volatile struct fh_env *)(THREADS_VA + THREAD_ENV))->account & FH_ACCOUNT_FROZEN;
+	return env_view()->account & FH_ACCOUNT_FROZEN;
 }
 
 bool fault_page(struct fh_context *c)

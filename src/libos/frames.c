@@ -180,7 +180,7 @@ int64_t frame_owned(pfn_t env)
 	struct fh_env e;
 
 	if (!env || env == env_self())
-		return (int64_t)fh_owned(((const volatile struct fh_env *)(THREADS_VA + THREAD_ENV))->account);
+		return (int64_t)fh_owned(env_view()->account);
 	int r = env_look(env, &e);
 	return r < 0 ? r : (int64_t)fh_owned(e.account);
 }

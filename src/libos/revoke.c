@@ -14,26 +14,24 @@
 
 static revoke_handler *give_frames;
 
-static const volatile struct fh_env *self_view(void) { return (const volatile struct fh_env *)(THREADS_VA + THREAD_ENV); }
-
 static uint64_t unused_quota(uint64_t account) { return fh_quota(account) - fh_owned(account); }
 
 uint64_t revoke_spare(uint64_t frames, uint64_t deadline)
 {
-	uint64_t before = fh_owned(self_view()->account);
+	uint64_t before = fh_owned(env_view()->account);
 
 	(void)frames, (void)deadline;
 	space_lock(space_current());
 	space_trim(space_current(), MM_LO, MM_HI);
 	space_unlock(space_current());
 	orphan_collect();
-	uint64_t after = fh_owned(self_view()->account);
+	uint64_t after = fh_owned(env_view()->account);
 	return before > after ? before - after : 0;
 }
 
 static void on_request(uint64_t bits)
 {
-	const volatile struct fh_env *me = self_view();
+	const volatile struct fh_env *me = env_view();
 	uint64_t frames = me->revoke_frames, unused = unused_quota(me->account);
 
 	(void)bits;
@@ -52,7 +50,7 @@ int revoke_listen(revoke_handler *give)
 
 size_t repossessed_next(uint64_t *seen, pfn_t pfn[], size_t max, uint64_t *lost)
 {
-	const volatile struct fh_env *me = self_view();
+	const volatile struct fh_env *me = env_view();
 	size_t n = 0;
 
 	for (; n < max && *seen < me->repossessed; ++*seen) {

@@ -48,6 +48,11 @@ static inline struct thread *thread_self(void)
 }
 /* Its name. */
 static inline uint64_t thread_self_name(void) { return upcall_word(UPCALL_OFFSET(thread)); }
+/* This env's ENV frame, mapped read-only. */
+static inline const volatile struct fh_env *env_view(void)
+{
+	return (const volatile struct fh_env *)(THREADS_VA + THREAD_ENV);
+}
 /* Start run(arg) on a new thread in `space` (NULL: the caller's). It takes one CPU slot from the env's spare ones.
  * NULL: no slot, no frame, or no address left. */
 struct thread *thread_new(void (*run)(void *), void *arg, struct space *space);
