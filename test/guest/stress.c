@@ -425,6 +425,29 @@ static struct env *child[PLACES];
 static unsigned number; /* workers made so far */
 static pfn_t share;
 
+/* The kit takes its own frames from below: tables of its own in the arena would be fair game for the parent's threads. */
+static void keep_below(pfn_t arena)
+{
+	struct frames *const all[] = {&frames_first, &frames_quiet, &frames_colour, &frames_large, &frames_random};
+
+	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+		all[i]->hi = arena;
+		if (all[i]->cursor >= arena)
+			all[i]->cursor = all[i]->lo;
+	}
+}
+
+/* The arena: the last run of FREE frames that is long enough. */
+static pfn_t find_arena(void)
+{
+	pfn_t f = info->nframes;
+
+	for (uint64_t run = 0; run < ARENA;)
+		run = frame_is_free(--f) ? run + 1 : 0;
+	keep_below(f);
+	return f;
+}
+
 static void thread_work(void *arg) { work((unsigned)(uint64_t)arg, (unsigned)(uint64_t)arg); }
 
 static void make_child(unsigned place)
@@ -434,8 +457,10 @@ static void make_child(unsigned place)
 	struct fh_env e;
 
 	memset(&shared->place[place], 0, offsetof(struct place, steps)); /* the counts go on */
+	pfn_t arena = shared->arena;
 	int r = env_fork(&child[place]);
 	if (r == 0) {
+		keep_below(arena); /* the fork has set up the policies anew */
 		sys_thread_switch(0, 0, BELL_GO, 0);
 		work(place, mine);
 		exit(0);
@@ -525,22 +550,6 @@ static uint64_t option(const char *key, uint64_t otherwise)
 	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
 		n = n * 10 + (uint64_t)(*p - '0');
 	return n;
-}
-
-/* The arena: the last run of FREE frames that is long enough. The kit takes its own from below. */
-static pfn_t find_arena(void)
-{
-	struct frames *const all[] = {&frames_first, &frames_quiet, &frames_colour, &frames_large, &frames_random};
-	pfn_t f = info->nframes;
-
-	for (uint64_t run = 0; run < ARENA;)
-		run = frame_is_free(--f) ? run + 1 : 0;
-	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		all[i]->hi = f;
-		if (all[i]->cursor >= f)
-			all[i]->cursor = all[i]->lo;
-	}
-	return f;
 }
 
 static uint64_t quota(void)
