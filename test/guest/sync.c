@@ -219,6 +219,14 @@ static void locked(void (*act)(struct condition *))
 	give_way();
 }
 
+/* n have written their letters, or don't within two seconds; whoever else would has had its chance, too. */
+static void await_order(size_t n)
+{
+	for (unsigned i = 0; i < 2000 && strlen(order) < n; i++)
+		thread_sleep(1);
+	give_way();
+}
+
 static void check_condition(void)
 {
 	struct thread *t[T];
@@ -228,8 +236,10 @@ static void check_condition(void)
 	start_waiters(t, 5);
 	is(order[0], 0, "five wait; a signal from before doesn't count");
 	locked(condition_signal);
+	await_order(1);
 	ok(strcmp(order, "a") == 0, "a signal wakes one, the longest waiter: %s", order);
 	locked(condition_signal);
+	await_order(2);
 	ok(strcmp(order, "ab") == 0, "the next one the next: %s", order);
 	locked(condition_broadcast);
 	thread_join_all(t, 5);
