@@ -213,6 +213,9 @@ va_t scratch_get(size_t n)
 {
 	va_t va = 0;
 
+	/* A fork at the end of its quota began without the table. */
+	if (!scratch.table && !(scratch.table = space_table(space_current(), SCRATCH_VA, 1)))
+		return 0;
 	lock_take(&scratch.lock);
 	for (unsigned i = 0, run = 0; i < SCRATCH_PAGES && !va; i++) {
 		run = scratch_used(i) ? 0 : run + 1;
