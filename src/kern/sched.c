@@ -78,7 +78,8 @@ void wake_for(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
 	uint64_t home = atomic_get(&t->home), name = thread_name(p), other = 0;
-	if (home < ncpus && in_slices(home, name)) { /* [wake 6] */
+	/* [wake 6] Mostly where it was put last: then nothing is searched. */
+	if (home < ncpus && (atomic_get(&cpu_at(home)->frame->slice[atomic_get(&t->home_slot)]) == name || in_slices(home, name))) {
 		wake(home);
 		return;
 	}
@@ -292,6 +293,7 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 		uint64_t count = atomic_get(&frame->nslices);
 		while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
 			;
+		atomic_set(&thread_at(t)->home_slot, slot);
 		atomic_swap(&thread_at(t)->home, frame->id); /* [wake 16] LOCKed: before wake looks whether the CPU idles */
 		wake(frame->id);
 	}
