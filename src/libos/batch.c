@@ -70,12 +70,15 @@ static bool another(struct frames *f, unsigned op, unsigned count, pte_t *entry)
 	return p != 0;
 }
 
+/* What a refusal takes from TRIES: a frozen env waits for its thaw; but the one that is frozen may be a child. */
+static unsigned cost(int error) { return error == -ECANCELED ? TRIES / 100 : error != -EAGAIN; }
+
 int pt_again(struct frames *f, uint64_t what, pte_t *entry, va_t va, int error)
 {
 	bool claim = claims(fh_what_op(what));
 
-	for (unsigned tries = 0; tries < TRIES; tries += error != -EAGAIN) {
-		if (error == -EAGAIN)
+	for (unsigned tries = 0; tries < TRIES; tries += cost(error)) {
+		if (error == -EAGAIN || error == -ECANCELED) /* frozen while we still run: what comes next is the thaw */
 			wait_quiet();
 		else if (error != -EBUSY || !claim)
 			return error;
@@ -85,7 +88,7 @@ int pt_again(struct frames *f, uint64_t what, pte_t *entry, va_t va, int error)
 		if (error >= 0)
 			return error;
 	}
-	return -EBUSY;
+	return error == -ECANCELED ? error : -EBUSY;
 }
 
 /* The operation at `op` was refused with `error`. Change it so that it can be tried again: 0, or the error. */
@@ -93,7 +96,7 @@ static int repair(struct batch *b, struct fh_op *op, int error)
 {
 	unsigned code = fh_what_op(op->what), count = fh_what_count(op->what), index = fh_what_index(op->what);
 
-	if (error == -EAGAIN)
+	if (error == -EAGAIN || error == -ECANCELED)
 		wait_quiet();
 	else if (error != -EBUSY || !claims(code))
 		return error;
@@ -123,8 +126,8 @@ static void batch_run(struct batch *b)
 		if (r.rdx)
 			tries = 0;
 		if (r.rax < 0) {
-			tries += r.rax != -EAGAIN;
-			b->error = tries > TRIES ? -EBUSY : repair(b, &b->ops[at], (int)r.rax);
+			tries += cost((int)r.rax);
+			b->error = tries <= TRIES ? repair(b, &b->ops[at], (int)r.rax) : r.rax == -ECANCELED ? -ECANCELED : -EBUSY;
 		}
 	}
 	b->n = 0;
