@@ -214,9 +214,10 @@ uint64_t console_put(const char *bytes, uint64_t n)
 
 void console_refresh(void)
 {
+	if (!atomic_get(&screen_stale)) /* without the lock, which somebody may hold while the UART is slow */
+		return;
 	lock();
-	if (screen_stale)
-		screen_draw();
+	screen_draw();
 	unlock();
 }
 

@@ -155,8 +155,7 @@ _Noreturn void on_cpu_stack(void); /* entry.asm: cpu_main on the CPU's own stack
 struct fh_regs *cpu_main(void)
 {
 #ifdef DEBUG
-	if (mach_cpu() == 0)
-		crash_on_request();
+	crash_on_request();
 #endif
 	return schedule();
 }

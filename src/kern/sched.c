@@ -77,9 +77,9 @@ static bool in_slices(unsigned cpu, uint64_t name)
 void wake_for(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
-	uint64_t home = atomic_get(&t->home), name = thread_name(p), other = 0;
+	uint64_t home = atomic_get(&t->home), slot = atomic_get(&t->home_slot), name = thread_name(p), other = 0;
 	/* [wake 6] Mostly where it was put last: then nothing is searched. */
-	if (home < ncpus && (atomic_get(&cpu_at(home)->frame->slice[atomic_get(&t->home_slot)]) == name || in_slices(home, name))) {
+	if (home < ncpus && (atomic_get(&cpu_at(home)->frame->slice[slot]) == name || in_slices(home, name))) {
 		wake(home);
 		return;
 	}
