@@ -22,7 +22,7 @@ my $result = $harness->runtests(@ARGV);
 
 # A bad exit, a missing plan or a crash counts as one failure, where no `not ok` says so already; planned tests that
 # never ran are failures each.
-my ($passed, $failed) = (scalar $result->passed, 0);
+my ($passed, $failed, @bad) = (scalar $result->passed, 0);
 for my $test ($result->descriptions) {
 	my ($parser) = $result->parsers($test);
 	my $bad     = $parser->failed;
@@ -33,6 +33,12 @@ for my $test ($result->descriptions) {
 	next unless $bad;
 	print "\n--- $test: the end of $logs/$test\n";
 	system 'tail', '-n', '60', "$logs/$test";
+	push @bad, $test;
+}
+# The last lines are what is seen of a long log: they name what failed.
+for my $test (@bad) {
+	print "FAILED $test\n";
+	system 'grep', '-h', '-m', '10', '^not ok', "$logs/$test";
 }
 $failed ||= 1 unless $passed; # nothing ran
 print "$passed passed, $failed failed\n";

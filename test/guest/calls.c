@@ -432,7 +432,7 @@ static void check_registers(void)
 		a.rax = calls[i];
 		a.rflags = 0xcd5 | 2; /* arithmetic flags and DF */
 		raw_code(&h, "\x0f\x05\x0f\x0b", 4);
-		unsigned state = raw_run(&h, &a, 30);
+		unsigned state = raw_run(&h, &a, RAW_PATIENCE);
 		struct fh_regs b = h.view->regs;
 		if (state != FH_FAULTED || b.rip != a.rip + 2)
 			count_bad(&t, "%s did not return: state %u, rip %#lx", calls[i] < FH_NSYSCALLS ? names[calls[i]] : "none", state, b.rip);

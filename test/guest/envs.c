@@ -157,7 +157,7 @@ static void check_freeze(struct raw *c)
 	raw_code(c, "\x0f\x05\xeb\xfe", 4);
 	regs.rax = FH_SYS_env_ctl;
 	regs.rsi = FH_ENV_FREEZE;
-	unsigned state = raw_run(c, &regs, 30);
+	unsigned state = raw_run(c, &regs, RAW_PATIENCE);
 	ok(state == FH_READY && (account(c->env) & FH_ACCOUNT_FROZEN), "an env that freezes itself is put aside at the end of its slice");
 	returns(sys_env_ctl(c->env_name, FH_ENV_THAW, 0, 0), 0, "until an ancestor thaws it");
 }
@@ -286,7 +286,7 @@ static void check_parent_and_child(struct raw *c)
 	struct fh_regs regs = raw_regs(c, 0);
 	regs.rbx = va;
 	raw_code(c, "\x48\x8b\x03\x48\x89\x03", 6); /* mov rax, [rbx]; mov [rbx], rax */
-	unsigned state = raw_run(c, &regs, 30);
+	unsigned state = raw_run(c, &regs, RAW_PATIENCE);
 	ok(state == FH_FAULTED && c->view->regs.rax == 0xc0de && c->view->regs.error == 7, "the child reads it, and faults when it writes");
 	is(raw_call(c, FH_SYS_pt_set, fh_what(FH_OP_PROTECT, FH_FLUSH_LOCAL, pt1, at, 1), FH_W | FH_NX, 0, 0), -FH_EPERM,
 	   "it can't give itself more (HOSTILE 17)");
@@ -303,7 +303,7 @@ static void check_parent_and_child(struct raw *c)
 	returns(set(pt2, 10, window << 12 | LINK), -FH_EBUSY, "but only once (HOSTILE 20)");
 	regs.rbx = (RAW_BASE & ~(PLAN_GIB - 1)) + 9 * PLAN_LARGE;
 	raw_code(c, "\x48\xc7\x03\x0d\x0f\x00\x00", 7); /* mov qword [rbx], 0xf0d */
-	is(raw_run(c, &regs, 30), FH_STOPPED, "the child writes through it");
+	is(raw_run(c, &regs, RAW_PATIENCE), FH_STOPPED, "the child writes through it");
 	is((int64_t)p[0], 0xf0d, "and the parent sees it");
 	is(raw_call(c, FH_SYS_pt_set, fh_what(FH_OP_SET, 0, window, 1, 1), own << 12 | RW, 0, 0), -FH_EPERM, "the table is not the child's to fill");
 	is(raw_call(c, FH_SYS_pt_set, fh_what(FH_OP_UNLINK_FREE, FH_FLUSH_LOCAL, pt2, 9, 1), 0, 0, 0), FH_OP_KEPT, "but to let go of");

@@ -34,7 +34,7 @@ static unsigned rights(struct raw *r, va_t va, uint64_t *value)
 
 	regs.rbx = va;
 	raw_code(r, "\x4c\x8b\x3b\x4c\x89\x3b", 6); /* mov r15, [rbx]; mov [rbx], r15 */
-	unsigned state = raw_run(r, &regs, 50);
+	unsigned state = raw_run(r, &regs, RAW_PATIENCE);
 	*value = r->view->regs.r15;
 	if (state == FH_STOPPED)
 		return RIGHT_R | RIGHT_W;

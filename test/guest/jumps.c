@@ -35,7 +35,7 @@ static unsigned outcome(unsigned state)
 static unsigned try_regs(const void *bytes, size_t n, struct fh_regs regs)
 {
 	raw_code(&r, bytes, n);
-	return outcome(raw_run(&r, &regs, 30));
+	return outcome(raw_run(&r, &regs, RAW_PATIENCE));
 }
 
 static unsigned try(const void *bytes, size_t n)
@@ -455,7 +455,7 @@ static void check_last_bytes(void)
 		regs.rip = HALF - 2;
 		regs.rax = calls[i].number;
 		regs.rsi = calls[i].rsi;
-		unsigned got = outcome(raw_run(&r, &regs, 30));
+		unsigned got = outcome(raw_run(&r, &regs, RAW_PATIENCE));
 		ok(got == GP && r.view->regs.rip == HALF && r.view->regs.rsp == regs.rsp,
 		   "%s from the last two bytes below the hole ends in a user fault at %#lx (vector %u)", calls[i].name,
 		   r.view->regs.rip, got);
@@ -468,7 +468,7 @@ static void check_last_bytes(void)
 	struct fh_regs regs = raw_regs(&r, 0);
 	regs.rip = HALF - 2;
 	regs.rax = FH_SYS_tlb_flush;
-	unsigned got = outcome(raw_run(&r, &regs, 30));
+	unsigned got = outcome(raw_run(&r, &regs, RAW_PATIENCE));
 	ok(got == STOPPED && r.upcall->slot[0].regs.vector == GP && r.upcall->slot[0].regs.rip == HALF,
 	   "with a handler it arrives there, at rip %#lx", r.upcall->slot[0].regs.rip);
 	/* And a context forged so that thread_ctl returns there. */
@@ -480,7 +480,7 @@ static void check_last_bytes(void)
 	regs.rsi = FH_THREAD_RETURN;
 	raw_code(&r, "\x0f\x05", 2);
 	r.upcall->entry = raw_va(&r, RAW_CODE) + 2;
-	got = outcome(raw_run(&r, &regs, 30));
+	got = outcome(raw_run(&r, &regs, RAW_PATIENCE));
 	ok(got == STOPPED && r.upcall->slot[0].regs.vector == GP, "THREAD_RETURN to a non-canonical rip is a user fault (HOSTILE 50)");
 	r.upcall->max_depth = r.upcall->depth = 0;
 	scratch_put((va_t)here, 1);

@@ -120,7 +120,7 @@ static uint64_t child_looks(struct raw *child, pfn_t pt1, pfn_t f, struct tally 
 		panic("the frame can't be claimed for the child: %s", error_name((int)r));
 	uint64_t seen = watch(page, writer_ended);
 	regs.rbx = page_down(RAW_BASE) + index * FH_PAGE;
-	if (raw_run(child, &regs, 100) != FH_FAULTED || child->view->regs.vector != 6)
+	if (raw_run(child, &regs, RAW_PATIENCE) != FH_FAULTED || child->view->regs.vector != 6)
 		count_bad(t, "the child can't read the frame: state %u, vector %lu", child->view->state, child->view->regs.vector);
 	scratch_put((va_t)page, 1);
 	op(FH_OP_UNMAP_FREE, pt1, index, 0);

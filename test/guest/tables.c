@@ -407,8 +407,8 @@ static void check_runs(void)
 		pfn_t f = frames_first.next(&frames_first, 512, 1, 0);
 		batch[0] = (struct fh_op){fh_what(FH_OP_CLAIM, 0, pt1, 0, 512), f << 12 | RW};
 		calls += update(1, &r);
-		if (r == -FH_EAGAIN || r == -FH_EBUSY) { /* the flushes of this slice are spent */
-			thread_yield();
+		for (unsigned slice = 0; slice < 1000 && (r == -FH_EAGAIN || r == -FH_EBUSY); slice++) {
+			thread_yield(); /* the flushes of this slice are spent */
 			calls += update(1, &r);
 		}
 		if (r < 0 || fh_what_status(batch[0].what) != FH_OP_DONE || fh_what_count(batch[0].what) != 0)

@@ -61,7 +61,7 @@ static const struct fh_context *fault(const void *bytes, size_t n, const struct 
 	memcpy(stop, r.page[RAW_CODE] + n, sizeof(stop));
 	put_code(HANDLER, stop, sizeof(stop));
 	r.upcall->depth = 0;
-	gone = raw_run(&r, regs, 30) != FH_STOPPED || r.upcall->depth != 1;
+	gone = raw_run(&r, regs, RAW_PATIENCE) != FH_STOPPED || r.upcall->depth != 1;
 	return &r.upcall->slot[0];
 }
 
@@ -121,7 +121,7 @@ static void check_entry(void)
 	raw_code(&r, "\x0f\x0b", 2);
 	put_code(HANDLER, "\x0f\x0b", 2);
 	r.upcall->max_depth = 2;
-	is(raw_run(&r, &regs, 30), FH_FAULTED, "a handler that faults at its deepest: the thread stops FAULTED");
+	is(raw_run(&r, &regs, RAW_PATIENCE), FH_FAULTED, "a handler that faults at its deepest: the thread stops FAULTED");
 	const struct fh_regs *first = &r.upcall->slot[0].regs, *second = &r.upcall->slot[1].regs;
 	for (unsigned i = 0; i < 15; i++)
 		if (((const uint64_t *)first)[i] != ((const uint64_t *)&regs)[i])
@@ -150,7 +150,7 @@ static void check_nesting(void)
 		r.upcall->max_depth = max < FH_UPCALL_SLOTS + 2 ? max : ~0ul;
 		memset(r.upcall->libos_area, 0x77, sizeof(r.upcall->libos_area));
 		uint64_t want = max < FH_UPCALL_SLOTS ? max : FH_UPCALL_SLOTS;
-		unsigned state = raw_run(&r, &regs, 30);
+		unsigned state = raw_run(&r, &regs, RAW_PATIENCE);
 		if (state != FH_FAULTED || r.upcall->depth != want)
 			count_bad(&t, "max_depth %lu: state %u at depth %lu", max, state, r.upcall->depth);
 		for (uint64_t d = 1; d < want; d++)
@@ -170,7 +170,7 @@ static void check_nesting(void)
 		memset(r.upcall->slot, 0x66, sizeof(r.upcall->slot));
 		r.upcall->depth = forged[i];
 		r.upcall->max_depth = i ? ~0ul : 4;
-		unsigned state = raw_run(&r, &regs, 30);
+		unsigned state = raw_run(&r, &regs, RAW_PATIENCE);
 		bool fits = i && forged[i] < FH_UPCALL_SLOTS;
 		if (state != (fits ? FH_STOPPED : FH_FAULTED) || r.upcall->depth != forged[i] + fits)
 			count_bad(&t, "depth %#lx: state %u, depth %#lx", forged[i], state, r.upcall->depth);
@@ -184,7 +184,7 @@ static void check_nesting(void)
 	struct fh_thread_args a = {.fields = FH_SET_UPCALL};
 	raw_write(&r, &a);
 	raw_code(&r, "\x0f\x0b", 2);
-	is(raw_run(&r, &regs, 30), FH_FAULTED, "without an upcall frame a fault stops the thread");
+	is(raw_run(&r, &regs, RAW_PATIENCE), FH_FAULTED, "without an upcall frame a fault stops the thread");
 	a.upcall = r.frames + RAW_UPCALL;
 	returns(raw_write(&r, &a), 0, "the frame is pinned again");
 	is((int64_t)r.upcall->thread, (int64_t)r.name, "pinning writes the thread's name into it");
@@ -308,7 +308,7 @@ static void check_doorbells(void)
 	r.upcall->depth = 0;
 	r.upcall->pending = 0;
 	raw_let(&r, 0, 20);
-	is(raw_wait(&r, 30), FH_STOPPED, "outside they come in");
+	is(raw_wait(&r, RAW_PATIENCE), FH_STOPPED, "outside they come in");
 	ok(r.upcall->slot[0].regs.vector == FH_VEC_DOORBELL && r.upcall->slot[0].address == BELL,
 	   "as vector %lu with the bits in `address`: %#lx", r.upcall->slot[0].regs.vector, r.upcall->slot[0].address);
 	is((int64_t)r.upcall->slot[0].regs.rip, (int64_t)regs.rip, "the interrupted rip is in the slot");
@@ -369,7 +369,7 @@ static unsigned native_try(uint64_t lo, uint64_t hi, uint64_t number)
 	put_code(HANDLER, "\x0f\x0b", 2);       /* the handler may not make calls either: it faults */
 	r.upcall->max_depth = 1;
 	raw_write(&r, &a);
-	raw_resume(&r, 30);
+	raw_resume(&r, RAW_PATIENCE);
 	return (unsigned)r.upcall->slot[0].regs.vector;
 }
 
@@ -407,7 +407,7 @@ static void check_native(void)
 	struct fh_regs regs = raw_regs(&r, 0);
 	regs.rax = FH_SYS_tlb_flush;
 	raw_code(&r, "\x0f\x05", 2);
-	ok(raw_run(&r, &regs, 30) == FH_FAULTED && r.view->regs.vector == FH_VEC_SYSCALL,
+	ok(raw_run(&r, &regs, RAW_PATIENCE) == FH_FAULTED && r.view->regs.vector == FH_VEC_SYSCALL,
 	   "without a handler a foreign call stops the thread, vector %lu", r.view->regs.vector);
 	a.native_lo = a.native_hi = 0;
 	returns(raw_write(&r, &a), 0, "the range is taken away");
@@ -485,7 +485,7 @@ static void check_roots(void)
 	r.upcall->max_depth = 1;
 	struct fh_thread_args a = {.fields = FH_SET_UPCALL_ROOT | FH_SET_REGS, .upcall_root = root, .regs = raw_regs(&r, 0)};
 	returns(raw_write(&r, &a), 0, "it becomes the thread's upcall root");
-	is(raw_resume(&r, 50), FH_STOPPED, "the program runs to its end");
+	is(raw_resume(&r, RAW_PATIENCE), FH_STOPPED, "the program runs to its end");
 	is((int64_t)r.view->status, 5, "its handler stopped it at the ud2 that ends it");
 	is((int64_t)seen[1], 2, "off the upcall root every system call is an upcall");
 	ok(seen[2] == 0x1234 && seen[3] == FH_SYS_tlb_flush, "with its number in rax, also where it is one of the kernel's");
@@ -503,7 +503,7 @@ static void check_roots(void)
 	r.upcall->max_depth = 0;
 	a = (struct fh_thread_args){.fields = FH_SET_ROOT | FH_SET_REGS, .root = r.root, .regs = regs};
 	raw_write(&r, &a);
-	ok(raw_resume(&r, 30) == FH_FAULTED && r.view->regs.vector == PF && r.view->fault_address == ONLY_HERE,
+	ok(raw_resume(&r, RAW_PATIENCE) == FH_FAULTED && r.view->regs.vector == PF && r.view->fault_address == ONLY_HERE,
 	   "the libOS's page is not there for the program (error %#lx)", r.view->regs.error);
 
 	/* Bad returns. */
@@ -525,7 +525,7 @@ static void check_roots(void)
 		regs = raw_regs(&r, 0);
 		regs.rax = FH_SYS_thread_ctl;
 		regs.rsi = FH_THREAD_RETURN;
-		raw_run(&r, &regs, 30);
+		raw_run(&r, &regs, RAW_PATIENCE);
 		if (r.view->regs.rip != regs.rip + 2 || (int64_t)r.view->regs.rax != -FH_EINVAL)
 			count_bad(&t, "%s: %s at rip %#lx", bad[i].what, error_name((int)r.view->regs.rax), r.view->regs.rip);
 	}
@@ -544,7 +544,7 @@ static void check_roots(void)
 	r.upcall->slot[0].regs.cs = 0x08;
 	r.upcall->slot[0].regs.ss = 0x10;
 	r.upcall->slot[0].regs.rflags = ~0x100ul;
-	ok(raw_run(&r, &regs, 30) == FH_FAULTED && r.view->regs.vector == UD, "a forged context is returned to");
+	ok(raw_run(&r, &regs, RAW_PATIENCE) == FH_FAULTED && r.view->regs.vector == UD, "a forged context is returned to");
 	uint64_t flags = *(uint64_t *)(r.page[RAW_STACK] + FH_PAGE - 8);
 	ok((flags & ~0x240dd5ul) == 0x202 && r.view->regs.cs == 0x2b && r.view->regs.ss == 0x23,
 	   "in ring 3, without IOPL, NT, RF, VM (flags %#lx, cs %#lx; HOSTILE 50)", flags, r.view->regs.cs);

@@ -143,7 +143,9 @@ unsigned raw_wait(struct raw *r, unsigned ms)
 void raw_let(struct raw *r, uint64_t give, unsigned ms)
 {
 	sys_thread_switch(0, 0, RAW_BELL, 1); /* a bell from before would end the wait at once */
-	sys_thread_switch(r->name, give, RAW_BELL, cpu_tsc() + ms * info->tsc_khz);
+	for (unsigned i = 0; i < 4; i++, give = 0) /* the rest of our slice that it gets may be nothing, once */
+		if (sys_thread_switch(r->name, give, RAW_BELL, cpu_tsc() + ms * info->tsc_khz / 4) != 0)
+			break;
 	while (r->view->state == FH_RUNNING) /* on another CPU, which goes on with it until its next tick */
 		thread_sleep(1);
 }
@@ -169,7 +171,7 @@ int64_t raw_call(struct raw *r, uint64_t number, uint64_t a, uint64_t b, uint64_
 
 	raw_code(r, "\x0f\x05\x0f\x0b", 4); /* syscall; ud2 */
 	regs.rax = number, regs.rdi = a, regs.rsi = b, regs.rdx = c, regs.r10 = d;
-	unsigned state = raw_run(r, &regs, 50);
+	unsigned state = raw_run(r, &regs, RAW_PATIENCE);
 	return state == FH_FAULTED ? (int64_t)r->view->regs.rax : -10000 - (int64_t)state;
 }
 

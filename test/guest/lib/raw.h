@@ -43,6 +43,8 @@ int raw_end(struct raw *);
 int64_t raw_write(struct raw *, const struct fh_thread_args *);
 /* Registers to start with: rip at `offset` in the code page, rsp at the top of the stack page. */
 struct fh_regs raw_regs(const struct raw *, unsigned offset);
+/* How long to wait, in ms, for what must happen: long, because a loaded host lets a virtual CPU stand still. */
+#define RAW_PATIENCE 3000u
 /* Start with these registers and wait: how it ended, FH_STOPPED or FH_FAULTED; FH_SLEEPING: it sleeps; FH_READY: it still
  * ran after about `ms` of its own time, and has been stopped. */
 unsigned raw_run(struct raw *, const struct fh_regs *, unsigned ms);
