@@ -19,10 +19,13 @@
  *                     | slot 511: the kernel, the same        |         --    (src/kern/layout.h
  *   ffffff80_00000000 | in every address space               |               draws the inside)
  *                     +--------------------------------------+
- *                     | slot 510: root's recursive window    |         r-    rw (by the direct map)
- *   ffffff00_00000000 | (its tables, read-only; see info)    |
+ *                     | slot 510                             |        libOS
+ *   ffffff00_00000000 +--------------------------------------+
+ *                     | slot 509: root's recursive window    |         r-    rw (by the direct map)
+ *   fffffe80_00000000 | (its tables, read-only; see info)    |
  *                     +--------------------------------------+
- *                     | slots 256-509                        |        libOS
+ *                     | slots 256-508; in root's 508 are the |        libOS
+ *                     | pages that info names                |
  *   ffff8000_00000000 +--------------------------------------+
  *                     :        non-canonical                 :
  *   00007fff_ffffffff +--------------------------------------+
@@ -389,7 +392,7 @@ struct fh_info {
 	struct fh_module module[FH_MAX_MODULES];
 	char strings[1984];
 };
-#define FH_WINDOW_SLOT 510u /* where root's PT4 names itself */
+#define FH_WINDOW_SLOT 509u /* where root's PT4 names itself */
 
 _Static_assert(sizeof(struct fh_frame) == 32, "DESIGN 2: 32 bytes a record");
 _Static_assert(sizeof(struct fh_op) == 16, "an operation is 16 bytes");

@@ -217,7 +217,7 @@ void fault_explain(va_t address, uint64_t error)
 		       error_name((int)address));
 	else if (address >= FH_KERNEL_BASE)
 		kputs("  the kernel's half\n");
-	else if (address >= WINDOW_VA)
+	else if (address >= WINDOW_VA && address < WINDOW_END)
 		kputs("  the recursive window: page tables are read here, never written; or a table above is missing\n");
 	else if ((r = region_find(s, address)) != NULL)
 		explain_region(s, r, address, error);

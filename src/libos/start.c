@@ -104,7 +104,7 @@ static void regions_init(void)
 	add_stack();
 	add(META_VA, CPUS_VA + PLAN_GIB, RIGHT_R | RIGHT_W, REGION_SKIP, "[kit]");
 	add(TABLE_VA, TABLE_VA + table, RIGHT_R, REGION_SKIP, "[table]");
-	add(WINDOW_VA, FH_KERNEL_BASE, RIGHT_R, REGION_SKIP, "[window]");
+	add(WINDOW_VA, WINDOW_END, RIGHT_R, REGION_SKIP, "[window]");
 	if (space_get(&space_main, BOOTFS_VA) & FH_P)
 		startup_bootfs();
 }

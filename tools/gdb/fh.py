@@ -257,7 +257,7 @@ def plan_name(va):
     """What lies there in a program of the kit (plan.h)."""
     for low, high, name in ((abi.IMAGE_VA, abi.HEAP_LIMIT, "image, heap"), (abi.STACK_LIMIT, abi.STACK_TOP, "stack"),
                             (abi.META_VA, abi.CPUS_VA + abi.PLAN_GIB, "kit"), (abi.BOOTFS_VA, abi.TABLE_VA, "modules"),
-                            (abi.WINDOW_VA, abi.DIRECT_BASE, "window: its page tables")):
+                            (abi.WINDOW_VA, abi.WINDOW_END, "window: its page tables")):
         if low <= va < high:
             return name
     return ""
