@@ -184,7 +184,7 @@ def damage(gdb, env, root, page):
     """What fh audit finds when the table says something else than is so."""
     check("fh audit: everything fits", gdb.ask("fh audit"), r"^audit: everything fits, \d+ frames$")
     state = f"{RECORD}[{page}].state"
-    slot = f"*(unsigned long *)(0xffffff8000000000 + {root} * 4096 + 511 * 8 - 8)"  # the window's
+    slot = f"*(unsigned long *)(0xffffff8000000000 + {root} * 4096 + 509 * 8)"  # the window's
     damaged(gdb, "a reference too many", state, f"{state} + 256", rf"^frame {page} \(DATA\): refs says 2, 1 references are found$")
     damaged(gdb, "an owner that is no env", state, f"({state} & 0xffffffff) | ({page}ul << 32)", rf"^frame {page} \(DATA\): its owner {page} is no ENV",
             rf"^frame {env} \(ENV\): account says \d+ frames owned, \d+ are found$")
@@ -281,7 +281,7 @@ def triple_fault():
         gdb.ask("set variable $rip = 0xffffff7000000000")  # nothing is there, and there is no IDT yet
         check("a triple fault stops in gdb, at the instruction", gdb.ask("continue") + "\n" + gdb.ask("print/x $rip"),
               r"received signal SIGQUIT", r"= 0xffffff7000000000$")
-        check("and fh pt says what was wrong with it", gdb.ask("fh pt $rip"), r"^  PT4 0x102\[509\] = 0x0000000000000000  empty$")
+        check("and fh pt says what was wrong with it", gdb.ask("fh pt $rip"), r"^  PT4 0x102\[510\] = 0x0000000000000000  empty$")
         gdb.ask("kill")
         gdb.close()
 
