@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "layout.h"
 #include "spacewalk.h"
 
 static bool range_ok(va_t address, uint64_t bytes)
@@ -34,6 +35,16 @@ static int unmap_locked(struct space *s, va_t lo, va_t hi)
 	return r < 0 ? r : space_drop(s, lo, (hi - lo) / FH_PAGE);
 }
 
+/* Free addresses, by the layout's rule. 0: none. */
+static va_t find(struct space *s, uint64_t bytes, uint64_t align)
+{
+	if (program_layout->choose)
+		return program_layout->choose(s, bytes, align);
+	if (program_layout->area[layout_index(program_layout, AREA_MMAP)].grow == REGION_GROW_UP)
+		return region_gap_up(s, layout_mmap.lo, layout_mmap.hi, bytes, align);
+	return region_gap(s, layout_mmap.lo, layout_mmap.hi, bytes, align);
+}
+
 /* Where a mapping goes: a fixed address made free, a hint that is free, or the highest gap. 0 and *error: nowhere. */
 static va_t choose(struct space *s, va_t address, uint64_t bytes, unsigned flags, int *error)
 {
@@ -51,7 +62,7 @@ static va_t choose(struct space *s, va_t address, uint64_t bytes, unsigned flags
 	if (address && range_ok(address, bytes) && !region_busy(s, address, address + bytes))
 		return address;
 	*error = -ENOMEM;
-	return region_gap(s, MM_LO, MM_HI, bytes, bytes >= PLAN_LARGE || flags & MM_LARGE ? PLAN_LARGE : FH_PAGE);
+	return find(s, bytes, bytes >= PLAN_LARGE || flags & MM_LARGE ? PLAN_LARGE : FH_PAGE);
 }
 
 int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
@@ -59,7 +70,7 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	struct space *s = space_current();
 	int error;
 
-	if (bytes == 0 || bytes > MM_HI || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
+	if (bytes == 0 || bytes > 1ul << 47 || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
 		return -EINVAL;
 	bytes = page_up(bytes);
 	if (flags & MM_GUARD)
@@ -141,7 +152,7 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 {
 	bytes = page_up(bytes);
 	space_lock(s);
-	va_t va = region_gap(s, MM_LO, MM_HI, bytes, FH_PAGE);
+	va_t va = region_gap(s, layout_stacks.lo, layout_stacks.hi, bytes, FH_PAGE);
 	struct region r = {
 	    .lo = va,
 	    .hi = va + bytes,
@@ -149,6 +160,7 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 	    .end = va + bytes,
 	    .rights = RIGHT_R | RIGHT_W,
 	    .grow = REGION_GROW_DOWN,
+	    .guard = 1,
 	    .fork = REGION_COPY, /* not on write: its thread may be running, and hold a lock that the fault would want */
 	    .fault = fault_zero,
 	    .name = name,
@@ -158,26 +170,37 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 	return error < 0 ? error : (int64_t)(va + bytes);
 }
 
-/* ---- The heap: one region that reserves everything up to HEAP_LIMIT and is accessible up to the break ---- */
+/* ---- The heap: one region, accessible up to the break. It reserves all of its area, or, where it shares its room with
+ *      mappings, only what it has and the page after that ---- */
 
 static va_t heap_lo, heap_break; /* the break in bytes; the region ends at its page_up */
+static bool heap_shares;
 
-int heap_init(va_t start)
+int heap_init(const struct area *a)
 {
-	heap_lo = heap_break = start;
+	heap_lo = heap_break = layout_heap.lo;
+	heap_shares = !a->hi;
 	return region_add(&space_main, &(struct region){
-	                                   .lo = start,
-	                                   .base = start,
-	                                   .end = start,
-	                                   .hi = HEAP_LIMIT,
-	                                   .rights = RIGHT_R | RIGHT_W,
+	                                   .lo = heap_lo,
+	                                   .base = heap_lo,
+	                                   .end = heap_lo,
+	                                   .hi = heap_shares ? heap_lo + FH_PAGE : layout_heap.hi,
+	                                   .rights = a->rights,
 	                                   .fault = fault_zero,
-	                                   .name = "[heap]",
+	                                   .name = a->name,
 	                               });
 }
 
 va_t heap_start(void) { return heap_lo; }
 va_t heap_end(void) { return heap_break; }
+
+/* May the region reserve up to `end`? If so it does. */
+static bool reserve(struct space *s, struct region *r, va_t end)
+{
+	if (heap_shares && (end <= r->hi || !region_busy(s, r->hi, end)))
+		r->hi = end > heap_lo ? end : heap_lo + FH_PAGE;
+	return end <= r->hi;
+}
 
 int64_t heap_grow(intptr_t n)
 {
@@ -187,9 +210,9 @@ int64_t heap_grow(intptr_t n)
 		return (int64_t)heap_break;
 	space_lock(s);
 	va_t old = heap_break, new = old + (va_t)n;
-	bool fits = new >= heap_lo && new <= HEAP_LIMIT && (n > 0) == (new > old);
+	bool fits = new >= heap_lo && new <= layout_heap.hi && (n > 0) == (new > old);
 	struct region *r = region_find(s, heap_lo);
-	int error = fits && r && page_up(new) <= r->hi ? 0 : -ENOMEM;
+	int error = fits && r && reserve(s, r, page_up(new)) ? 0 : -ENOMEM;
 	if (error == 0) {
 		va_t end = r->end;
 		r->end = page_up(new);

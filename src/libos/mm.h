@@ -34,9 +34,10 @@ int mm_protect(va_t address, size_t bytes, unsigned rights);
 int64_t mm_stack(struct space *, size_t bytes, const char *name);
 
 /* brk: the end of the heap. heap_grow(n) moves it by n bytes and returns the old end, or -ENOMEM with nothing changed
- * (past HEAP_LIMIT, another region in the way, below its start). Pages come on demand; shrinking frees them. */
+ * (past its area's end, another region in the way, below its start). Pages come on demand; shrinking frees them. */
 int64_t heap_grow(intptr_t n);
 va_t heap_start(void);
 va_t heap_end(void);
-/* For start.c: the heap begins at `start`, page-aligned. */
-int heap_init(va_t start);
+/* For start.c: the heap is at layout_heap. */
+struct area;
+int heap_init(const struct area *);

@@ -1,8 +1,9 @@
 /*
- * plan.h - where things lie in an address space of the kit, and the doorbell bits the kit uses.
+ * plan.h - where the kit's own areas lie in every address space, and the doorbell bits the kit uses.
  *
  * A plan is policy: nothing below is known to the kernel, except that root finds itself placed like this at its start
- * (struct fh_info says where). Every program linked with the kit has the same plan, so a parent can lay out a child.
+ * (struct fh_info says where). These are the same in every program of the kit, whatever
+ * its layout, so a parent can lay out a child. They are in slots 508 and 509, which no layout uses.
  *
  *   fffffe80_00000000  window    this space's own page tables (PT4[509] names the PT4)            r--
  *   fffffe40_00000000  TABLE_VA  the ownership table                                              r--
@@ -14,15 +15,7 @@
  *   fffffe00_00051000  upcall frame of the first thread  \  where exactly,                        rw-
  *   fffffe00_00050000  batch frame of the first thread    > struct fh_info                        rw-
  *   fffffe00_00000000  info page, clock, refusals        /  says                                  r--
- *   :
- *   00007f00_00200000  ......... top of the first stack, which grows down on faults               rw-
- *   00007f00_00100000  STACK_LIMIT it stops here; one guard page
- *   00007e00_00000000  MM_HI     mappings and threads' stacks, from here downward                 as asked
- *   00001000_00000000  MM_LO
- *   :
- *   page after .bss    heap      upward, at most to HEAP_LIMIT                                    rw-
- *   00000000_00400000  image     .text r-x, .rodata r--, .data and .bss rw-
- *   00000000_00000000  null      never mapped by mm_map
+ *   everything else is the layout's (layout.h): image, heap, mappings, stacks
  *
  * The kit's areas each start at a multiple of 1 GiB, so that a second address space of the same env shares them by one
  * link each (space_fork) and the kit works alike in both.
@@ -38,12 +31,7 @@ typedef uint64_t pte_t; /* page-table entry, or the libOS's own non-present word
 #define PLAN_GIB (1ul << 30)
 #define PLAN_LARGE (FH_PAGE * FH_LARGE_FRAMES) /* 2 MiB */
 
-#define IMAGE_VA 0x400000ul
-#define HEAP_LIMIT 0x100000000000ul
-#define MM_LO 0x100000000000ul
-#define MM_HI 0x7e0000000000ul
-#define STACK_TOP 0x7f0000200000ul   /* = info.stack_hi */
-#define STACK_LIMIT 0x7f0000100000ul /* the first stack's lowest page is a guard */
+#define KIT_LO 0xfffffe0000000000ul /* from here to WINDOW_END all is the kit's */
 #define META_VA 0xfffffe1000000000ul
 #define THREADS_VA 0xfffffe1040000000ul
 #define SCRATCH_VA 0xfffffe1080000000ul

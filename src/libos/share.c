@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "layout.h"
 #include "spacewalk.h"
 #include "start.h"
 #include "syscall.h"
@@ -116,7 +117,7 @@ int64_t window_link(pfn_t table, unsigned rights, region_fault *fault, void *arg
 	if (!table) /* granted_next has found none */
 		return -EPERM;
 	space_lock(s);
-	va_t va = region_gap(s, MM_LO, MM_HI, PLAN_LARGE, PLAN_LARGE);
+	va_t va = region_gap(s, layout_mmap.lo, layout_mmap.hi, PLAN_LARGE, PLAN_LARGE);
 	struct region r = {
 	    .base = va,
 	    .end = va + PLAN_LARGE,

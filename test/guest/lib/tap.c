@@ -139,13 +139,13 @@ void tap_begin(void)
 	cpu_touch_stack(16 * FH_PAGE);
 	if (raw_new(&r, 64) < 0 || raw_end(&r) < 0 || raw_here(&r) < 0 || raw_end(&r) < 0)
 		panic("no raw threads");
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	owned_before = frames_owned() - kit_pages();
 }
 
 int tap_end(void)
 {
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	is((int64_t)(frames_owned() - kit_pages()), (int64_t)owned_before,
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)

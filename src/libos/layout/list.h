@@ -1,0 +1,2 @@
+/* list.h - all layouts, one line each: layout.h and layout.c include this. */
+X(freehold)
