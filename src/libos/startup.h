@@ -1,4 +1,4 @@
-/* startup.h - between start.c, module.c and fork.c. */
+/* startup.h - between the kit's own files. */
 #pragma once
 
 #include <stddef.h>
@@ -11,3 +11,6 @@ void startup_views(void);
 void startup_bootfs(void);
 /* First word of path without directory and ".elf", into buffer; returns buffer. */
 const char *startup_name(const char *path, char *buffer, size_t n);
+/* Is this upcall a part of entering or leaving another space (enter.h)? Then the context is where to go on. */
+struct fh_context;
+bool enter_upcall(struct fh_context *);

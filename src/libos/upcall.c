@@ -106,6 +106,8 @@ void upcall_dispatch(struct fh_context *c)
 {
 	bool done = false;
 
+	if (enter_upcall(c))
+		return;
 	if (c->regs.vector != PAGE_FAULT || handlers[PAGE_FAULT])
 		done = handle(c);
 	if (!done && c->regs.vector == PAGE_FAULT)

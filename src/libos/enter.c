@@ -1,0 +1,73 @@
+/*
+ * enter.c - there and back by upcalls. The way in: a fault at a known instruction, whose handler puts the registers and the
+ * root of the other side into the context that it returns to. The way out: any upcall from another root; its handler notes
+ * what happened and returns to after that instruction.
+ */
+#include "enter.h"
+
+#include <errno.h>
+
+#include "batch.h"
+#include "frames.h"
+#include "start.h"
+#include "startup.h"
+#include "syscall.h"
+#include "thread.h"
+#include "upcall.h"
+
+extern const char enter_point[]; /* a ud2, with rdi = struct entry */
+__asm__(".pushsection .text\n"
+        ".type enter_jump, @function\n"
+        "enter_jump: push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n" /* the other side has all registers */
+        "enter_point: ud2\n"
+        "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
+        "ret\n"
+        ".popsection");
+void enter_jump(struct entry *);
+
+struct away {
+	struct entry *entry;    /* NULL: this thread is at home */
+	struct fh_context home; /* where it left */
+};
+static __thread struct away away;
+
+bool enter_upcall(struct fh_context *c)
+{
+	struct entry *e = (struct entry *)c->regs.rdi;
+
+	if (c->regs.rip == (uint64_t)enter_point) {
+		away.entry = e;
+		away.home = *c;
+		c->root = e->root;
+		c->regs = e->regs;
+		return true;
+	}
+	e = away.entry;
+	if (!e || c->root != e->root || c->regs.vector == FH_VEC_DOORBELL)
+		return false;
+	away.entry = NULL;
+	e->regs = c->regs;
+	e->address = c->address;
+	*c = away.home;
+	c->regs.rip += 2;
+	return true;
+}
+
+int space_enter(struct entry *e)
+{
+	uint64_t offset, size;
+	pfn_t here = upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT]));
+	const volatile struct fh_frame *f = frame_record(e->root < info->nframes ? e->root : 0);
+
+	if (upcall_depth() || e->root == here || fh_type(f->state) != FH_PT4 || fh_owner(f->state) != env_self())
+		return -EINVAL;
+	if (thread_self()->view->upcall_root != here) {
+		struct fh_thread_args *a = batch_area(&offset, &size);
+		*a = (struct fh_thread_args){.fields = FH_SET_UPCALL_ROOT, .upcall_root = here};
+		int r = (int)sys_thread_write(0, offset);
+		if (r < 0)
+			return r;
+	}
+	enter_jump(e);
+	return 0;
+}
