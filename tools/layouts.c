@@ -152,6 +152,13 @@ static void picture(const struct layout *l)
 
 static void docs(void)
 {
+	printf("# The layouts\n\nMade by `make docs` from the tables in src/libos/layout; do not edit. A layout is one table, and "
+	       "the linker, the loader, the program itself, `maps`, gdb and this page read the same. `run layout NAME` in the shell runs "
+	       "a program that lives in one, `demo layouts` all of them; `make test-layouts` tests them. To add one: "
+	       "`src/libos/layout/NAME.c` (flat.c is a short one) and a line in `src/libos/layout/list.h`; then a program in "
+	       "`user/layout/NAME.c`, tests in `test/layout/NAME.c`.\n\n"
+	       "Pictures are drawn from the top address down; a colon is a gap. The kit's own areas (src/libos/plan.h) are in PML4 slots "
+	       "508 and 509 in all of them, the kernel in 511.\n");
 	for (const struct layout *const *p = layouts; *p; p++) {
 		const struct layout *l = *p;
 		printf("\n## %s: %s\n\n", l->name, l->title);
@@ -163,8 +170,10 @@ static void docs(void)
 		if (l->said)
 			printf("\nWhat the seed said, and how it was settled: %s\n", l->said);
 		for (int i = 0, any = 0; i < end_of(l); i++)
-			if (l->area[i].note)
+			if (l->area[i].note) /* moved, or unlike the seed */
 				printf("%s- `%s`: %s\n", any++ ? "" : "\n", l->area[i].name, l->area[i].note);
+		if (l->untested)
+			printf("\nNot tested in test/layout/%s.c:\n\n%s\n", l->name, l->untested);
 	}
 }
 

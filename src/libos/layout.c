@@ -13,6 +13,8 @@ const struct layout *const layouts[] = {
 struct places layout_here;
 struct extent layout_heap, layout_mmap, layout_stack, layout_stacks;
 
+va_t (*layout_choose)(struct space *, uint64_t bytes, uint64_t align);
+
 /* user.ld */
 extern const char __image_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[], __data_end[], __bss_start[],
     __image_end[];
@@ -63,6 +65,11 @@ static void image(enum area_kind kind, const char *lo, const char *hi)
 	layout_here.area[layout_index(program_layout, kind)] = (struct extent){(va_t)lo, (va_t)hi};
 }
 
+static va_t lowest(struct space *s, uint64_t bytes, uint64_t align)
+{
+	return region_gap_up(s, layout_mmap.lo, layout_mmap.hi, bytes, align);
+}
+
 void layout_begin(const struct places *given)
 {
 	const struct layout *l = program_layout;
@@ -83,6 +90,7 @@ void layout_begin(const struct places *given)
 	if (l->area[mmap].after && !at[mmap].lo)
 		at[mmap].lo = at[heap].lo;
 	layout_mmap = at[mmap];
+	layout_choose = l->choose ? l->choose : l->area[mmap].grow == REGION_GROW_UP ? lowest : NULL;
 	layout_stack = layout_stacks = at[stack];
 	if (l->area[stack].bytes)
 		layout_stack.lo = layout_stack.hi - l->area[stack].bytes;

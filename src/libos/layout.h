@@ -64,6 +64,7 @@ struct layout {
 	const char *title;   /* one line */
 	const char *teaches; /* what there is to be learnt from it: a paragraph of docs/layouts.md */
 	const char *said;    /* where the seed contradicts itself, its system or this machine, and how that was settled */
+	const char *untested; /* "NAME.N: why" for each numbered line that no test in test/layout has, a line each */
 	struct area area[LAYOUT_AREAS]; /* ascending */
 	/* Rules of its own; NULL: the kit's. */
 	/* In the parent: move areas, all page-aligned; p comes as the table says. 0 or -errno. */
@@ -90,6 +91,9 @@ extern const struct layout *const program_layout;
 extern struct places layout_here;
 /* Those that are asked for often: heap and mmap where they may grow, the first stack, where other stacks go. */
 extern struct extent layout_heap, layout_mmap, layout_stack, layout_stacks;
+
+/* Where mappings go, if that isn't the highest free place: the layout's rule, or the lowest. */
+extern va_t (*layout_choose)(struct space *, uint64_t bytes, uint64_t align);
 
 /* Index of the first area of that kind; its length if there is none (an AREA_END). */
 unsigned layout_index(const struct layout *, enum area_kind);

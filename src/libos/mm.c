@@ -38,10 +38,8 @@ static int unmap_locked(struct space *s, va_t lo, va_t hi)
 /* Free addresses, by the layout's rule. 0: none. */
 static va_t find(struct space *s, uint64_t bytes, uint64_t align)
 {
-	if (program_layout->choose)
-		return program_layout->choose(s, bytes, align);
-	if (program_layout->area[layout_index(program_layout, AREA_MMAP)].grow == REGION_GROW_UP)
-		return region_gap_up(s, layout_mmap.lo, layout_mmap.hi, bytes, align);
+	if (__builtin_expect(layout_choose != NULL, 0))
+		return layout_choose(s, bytes, align);
 	return region_gap(s, layout_mmap.lo, layout_mmap.hi, bytes, align);
 }
 

@@ -1,2 +1,4 @@
 /* list.h - all layouts, one line each: layout.h and layout.c include this. */
 X(freehold)
+X(higher_half)
+X(flat)

@@ -19,6 +19,9 @@ static bool line(bool passed, const char *sentence, va_list args)
 	return passed;
 }
 
+void tap_continue(unsigned n) { run = n; }
+unsigned tap_count(void) { return run; }
+
 bool ok(bool passed, const char *sentence, ...)
 {
 	va_list args;

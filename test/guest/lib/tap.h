@@ -27,6 +27,10 @@ bool none_bad(const struct tally *, const char *sentence, ...) __attribute__((fo
  * plan. Returns the exit status. */
 void tap_begin(void);
 int tap_end(void);
+/* A program that another one has started, to go on with its lines: the next one has number n + 1, and the plan is the
+ * other's. tap_count: the number of the last line. */
+void tap_continue(unsigned n);
+unsigned tap_count(void);
 
 uint64_t frames_owned(void);
 /* A sequence of numbers that is the same in every run. */
