@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "batch.h"
+#include "env.h"
 #include "frames.h"
 #include "start.h"
 #include "startup.h"

@@ -1,6 +1,7 @@
 /* startup.h - between the kit's own files. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* In a fork's child: no other thread holds the console. */

@@ -11,6 +11,7 @@
 
 #include "console.h"
 #include "start.h"
+#include "startup.h"
 #include "syscall.h"
 #include "thread.h"
 

@@ -2,3 +2,4 @@
 X(freehold)
 X(higher_half)
 X(flat)
+X(course_os)
