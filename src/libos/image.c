@@ -153,7 +153,7 @@ const char *image_open(struct image *im, const void *elf, size_t bytes, const st
 	}
 	bool dynamic = false;
 	for (unsigned i = 0; !wrong && i < h->e_phnum; i++) {
-		if (segment(im, i)->p_type != PT_DYNAMIC)
+		if (segment(im, i)->p_type != PT_DYNAMIC || !segment(im, i)->p_filesz)
 			continue;
 		wrong = dynamic ? "two dynamic sections" : check_dynamic(im, segment(im, i));
 		dynamic = true;

@@ -90,6 +90,7 @@ extern const struct layout *const program_layout;
 /* Where its areas lie in this program, by their index in the table. */
 extern struct places layout_here;
 /* Those that are asked for often: heap and mmap where they may grow, the first stack, where other stacks go. */
+extern const char *layout_mmap_name;
 extern struct extent layout_heap, layout_mmap, layout_stack, layout_stacks;
 
 /* Where mappings go, if that isn't the highest free place: the layout's rule, or the lowest. */

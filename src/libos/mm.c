@@ -82,6 +82,7 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	    .end = va + bytes,
 	    .rights = (uint8_t)(rights | (flags & MM_LARGE ? RIGHT_LARGE : 0)),
 	    .fault = fault_zero,
+	    .name = layout_mmap_name,
 	    .fork = flags & MM_SHARED ? REGION_SHARE : REGION_COW,
 	};
 	if (va && (error = region_add(s, &r)) == 0 && flags & MM_EAGER && rights) {

@@ -9,8 +9,8 @@ const struct layout layout_flat = {
     .teaches = "What protection is good for, by its absence: a stray write changes the program's code, and nothing says so. "
                "Only page 0 faults. Every pointer fits 32 bits.",
     .area = {
-        {"[null]", 0, 0x1000, AREA_GUARD, 0},
-        {"[text]", 0x100000, 0, AREA_TEXT, RWX},
+        {"[null]", 0, 0x1000, AREA_GUARD, 0, .grow = REGION_FIXED},
+        {"[text]", 0x100000, 0, AREA_TEXT, RWX, .grow = REGION_FIXED},
         {"[rodata]", 0, 0, AREA_RODATA, RWX, .after = true},
         {"[data]", 0, 0, AREA_DATA, RWX, .after = true},
         {"[bss]", 0, 0, AREA_BSS, RWX, .after = true},

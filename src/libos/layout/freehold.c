@@ -11,7 +11,7 @@ const struct layout layout_freehold = {
                "root has it too: the kernel makes root's first stack where it says.",
     .area = {
         {"[null]", 0, 0x10000, AREA_GUARD, 0, .note = "a null pointer with an offset still faults"},
-        {"[text]", 0x400000, 0, AREA_TEXT, RX},
+        {"[text]", 0x400000, 0, AREA_TEXT, RX, .grow = REGION_FIXED},
         {"[rodata]", 0, 0, AREA_RODATA, RIGHT_R, .after = true},
         {"[data]", 0, 0, AREA_DATA, RW, .after = true},
         {"[bss]", 0, 0, AREA_BSS, RW, .after = true},
