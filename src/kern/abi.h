@@ -602,13 +602,13 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  * Set parts of a thread from the struct fh_thread_args at byte off of the caller's batch frame: registers, FS and GS
  * base, root and upcall root, upcall and batch frames (pinned: they can't be freed until replaced), keeper, native range.
- * t: a thread's name; 0: the caller, whose registers can't be set, and whose new root is loaded at once. Another thread
- * must be STOPPED or FAULTED.
+ * t: a thread's name; 0: the caller, whose registers can't be set, and whose new root is loaded at once, or, where it runs on
+ * its upcall root, when an upcall returns there. Another thread must be STOPPED or FAULTED.
  *
  *   EINVAL  no batch frame, misaligned, unknown field, rip or a base that is no user address, a running thread's root 0
  *   ESRCH   no such thread, or no such keeper
  *   EPERM   no authority over it; a frame of another owner than the thread's; a keeper whom the caller may not ring
- *   EBUSY   it runs or is ready; a frame of another type; a root changed in an upcall on the upcall root
+ *   EBUSY   it runs or is ready; a frame of another type; the upcall root changed in an upcall on it
  *   ENOSPC  a frame has as many references as can be counted
  */
 /*

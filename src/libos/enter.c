@@ -54,21 +54,36 @@ bool enter_upcall(struct fh_context *c)
 	return true;
 }
 
-int space_enter(struct entry *e)
+/* The thread's root is what an upcall returns to; this program runs on the upcall root meanwhile. */
+static int set_roots(pfn_t root, pfn_t upcall_root)
 {
 	uint64_t offset, size;
-	pfn_t here = upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_ROOT]));
-	const volatile struct fh_frame *f = frame_record(e->root < info->nframes ? e->root : 0);
+	struct fh_thread_args *a = batch_area(&offset, &size);
 
-	if (upcall_depth() || e->root == here || fh_type(f->state) != FH_PT4 || fh_owner(f->state) != env_self())
+	*a = (struct fh_thread_args){.fields = FH_SET_ROOT, .root = root};
+	if (thread_self()->view->upcall_root != upcall_root) {
+		a->fields |= FH_SET_UPCALL_ROOT;
+		a->upcall_root = upcall_root;
+	}
+	return (int)sys_thread_write(0, offset);
+}
+
+int space_enter(struct entry *e)
+{
+	pfn_t here = space_current()->root;
+
+	if (upcall_depth() || e->root == here)
 		return -EINVAL;
-	if (thread_self()->view->upcall_root != here) {
-		struct fh_thread_args *a = batch_area(&offset, &size);
-		*a = (struct fh_thread_args){.fields = FH_SET_UPCALL_ROOT, .upcall_root = here};
-		int r = (int)sys_thread_write(0, offset);
+	if (thread_self()->view->root != e->root) {
+		int r = set_roots(e->root, here);
 		if (r < 0)
 			return r;
 	}
 	enter_jump(e);
 	return 0;
+}
+
+int space_left(pfn_t root)
+{
+	return thread_self()->view->root == root ? set_roots(space_current()->root, space_current()->root) : 0;
 }

@@ -21,6 +21,8 @@ struct entry {
 /*
  * Run e->regs in the address space e->root on the calling thread until it faults or makes a system call. Doorbells come in
  * meanwhile as ever. SSE and x87 registers, FS and GS base are the thread's: shared by both sides. Outside handlers only.
- * 0; -EINVAL: not a root of ours.
+ * 0; -EINVAL: the running space, or called in a handler; -EPERM, -EBUSY: not a root of ours.
  */
 int space_enter(struct entry *e);
+/* The calling thread won't enter `root` again just now, so that it may be freed (space_free does it). 0 or -errno. */
+int space_left(pfn_t root);
