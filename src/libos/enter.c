@@ -16,7 +16,7 @@
 #include "thread.h"
 #include "upcall.h"
 
-extern const char enter_point[]; /* a ud2, with rdi = struct entry */
+extern const char enter_point[]; /* a ud2 */
 __asm__(".pushsection .text\n"
         ".type enter_jump, @function\n"
         "enter_jump: push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n" /* the other side has all registers */
@@ -24,32 +24,31 @@ __asm__(".pushsection .text\n"
         "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbp; pop %rbx\n"
         "ret\n"
         ".popsection");
-void enter_jump(struct entry *);
+void enter_jump(void);
 
-struct away {
-	struct entry *entry;    /* NULL: this thread is at home */
+/* What the thread does there: in the upcall frame, which every handler can reach. */
+struct visit {
+	struct entry *entry;
 	struct fh_context home; /* where it left */
 };
-static __thread struct away away;
 
 bool enter_upcall(struct fh_context *c)
 {
-	struct entry *e = (struct entry *)c->regs.rdi;
+	struct visit *v = (struct visit *)upcall_word(UPCALL_OFFSET(libos[UPCALL_LIBOS_VISIT]));
 
+	if (!v || c->regs.vector == FH_VEC_DOORBELL)
+		return false;
 	if (c->regs.rip == (uint64_t)enter_point) {
-		away.entry = e;
-		away.home = *c;
-		c->root = e->root;
-		c->regs = e->regs;
+		v->home = *c;
+		c->root = v->entry->root;
+		c->regs = v->entry->regs;
 		return true;
 	}
-	e = away.entry;
-	if (!e || c->root != e->root || c->regs.vector == FH_VEC_DOORBELL)
+	if (c->root != v->entry->root)
 		return false;
-	away.entry = NULL;
-	e->regs = c->regs;
-	e->address = c->address;
-	*c = away.home;
+	v->entry->regs = c->regs;
+	v->entry->address = c->address;
+	*c = v->home;
 	c->regs.rip += 2;
 	return true;
 }
@@ -79,7 +78,10 @@ int space_enter(struct entry *e)
 		if (r < 0)
 			return r;
 	}
-	enter_jump(e);
+	struct visit v = {.entry = e};
+	upcall_word_set(UPCALL_OFFSET(libos[UPCALL_LIBOS_VISIT]), (uint64_t)&v);
+	enter_jump();
+	upcall_word_set(UPCALL_OFFSET(libos[UPCALL_LIBOS_VISIT]), 0);
 	return 0;
 }
 
