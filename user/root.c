@@ -49,6 +49,7 @@ static int start(const struct module *m, struct env **child)
 	    .quota = left > 2 * RESERVE ? left - RESERVE : 0,
 	    .slots = SLOTS * info->ncpus,
 	    .bootfs = true,
+	    .devices = true,
 	    .stopped = true,
 	};
 

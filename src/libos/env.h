@@ -31,6 +31,7 @@ struct spawn_options {
 	unsigned slots;   /* CPU slots for it; 0: half of the spare ones */
 	bool bootfs;      /* map the modules at BOOTFS_VA (root only: they are root's) */
 	bool stopped;     /* do not start it: the caller does, by thread_ctl(FH_THREAD_START) */
+	bool devices;     /* grant it our device memory (share.h) */
 	struct frames *frames;
 	const struct layout *layout; /* by that table; NULL: by the one that the file names (layout.h), else the kit's own */
 	uint64_t seed;    /* for layouts with random places: the same seed, the same places; 0: none are random */

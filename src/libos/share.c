@@ -31,6 +31,25 @@ pfn_t granted_next(pfn_t after, unsigned type, pfn_t owner)
 	return p;
 }
 
+unsigned devices_take(void)
+{
+	pfn_t parent = fh_owner(frame_record(env_self())->state);
+	unsigned n = 0;
+
+	for (pfn_t p = 0; (p = granted_next(p, FH_DEVICE, parent)) != 0;)
+		n += sys_frame_take(p, 1) == 1;
+	return n;
+}
+
+unsigned devices_give(uint64_t env)
+{
+	unsigned n = 0;
+
+	for (pfn_t p = 0; (p = frame_find(p, FH_DEVICE, env_self())) != 0;)
+		n += (frame_record(p)->tenant == 0 || frame_grant(p, 0) == 0) && frame_grant(p, env) == 0;
+	return n;
+}
+
 /* ---- The owner of a window ---- */
 
 int window_new(struct window *w)

@@ -6,6 +6,7 @@
 
 #include "console.h"
 #include "meta.h"
+#include "share.h"
 #include "start.h"
 #include "startup.h"
 
@@ -111,6 +112,8 @@ int spawn(struct env **child, const void *elf, size_t bytes, char *const argv[],
 	    (r = child_place(&c.space, info->upcall_va, 1, RIGHT_R | RIGHT_W, NULL, 0, 0)) < 0 ||
 	    (o->bootfs && (r = map_modules(&c.space)) < 0))
 		return child_abandon(&c, r);
+	if (o->devices)
+		devices_give(c.env->name);
 	if ((r = child_start(&c, &regs, 0, o->slots, o->stopped)) < 0)
 		return child_abandon(&c, r);
 	*child = c.env;

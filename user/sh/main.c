@@ -7,6 +7,7 @@
 
 #include "console.h"
 #include "sh.h"
+#include "share.h"
 #include "start.h"
 
 static int worst;    /* the highest status of any command on this line */
@@ -150,6 +151,7 @@ int main(void)
 {
 	static char text[SH_LINE];
 
+	devices_take(); /* for programs that we start */
 	puts("Freehold. `help` lists the commands.");
 	while (!ending) {
 		run_notices("");

@@ -190,7 +190,8 @@ int cmd_run(int argc, char **argv)
 		return SH_UNKNOWN;
 	}
 	uint64_t before = frames_at_hand();
-	int r = spawn(&e, m.data, m.bytes, argv + 1, NULL);
+	struct spawn_options o = {.devices = in_layout(&m)};
+	int r = spawn(&e, m.data, m.bytes, argv + 1, &o);
 	if (r < 0) {
 		printf("%s: can't be started: %s\n", argv[1], error_name(r));
 		return SH_FAILED;

@@ -18,7 +18,7 @@ static void run(const struct module *m, const char *first)
 
 	snprintf(count, sizeof(count), "%s", first);
 	uint64_t before = books();
-	int r = spawn(&e, m->data, m->bytes, argv, NULL);
+	int r = spawn(&e, m->data, m->bytes, argv, &(struct spawn_options){.devices = true});
 	if (!returns(r, 0, "%s: a program in this layout starts", m->name))
 		return;
 	enum env_state state = env_wait(e);
@@ -39,6 +39,7 @@ int main(void)
 	struct module m;
 	char next[12];
 
+	devices_take();
 	tap_begin();
 	for (unsigned i = 1; module_get(i, &m) == 0; i++) {
 		snprintf(next, sizeof(next), "%u", tap_count() + 1); /* after "starts" */
