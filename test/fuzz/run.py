@@ -8,7 +8,7 @@
 import argparse, concurrent.futures, glob, os, re, shlex, shutil, subprocess, sys
 
 # What make test does with each: runs from a fixed seed, so many that they take about 2 seconds; and the longest input.
-TARGETS = {"table": (2500, 720), "multiboot": (100000, 3000), "acpi": (5000, 2000), "elf": (60000, 1500),
+TARGETS = {"table": (1000, 720), "multiboot": (100000, 3000), "acpi": (5000, 2000), "elf": (60000, 1500),
            "shell": (50000, 1500), "options": (150000, 700)}
 SEED, PATIENCE = 1, 300  # seconds for one input, on the slowest machine
 BUILD, KEPT = "build/fuzz", "test/fuzz/corpus"

@@ -84,14 +84,59 @@ def in_bochs():
     acpi("bochs", memory)
 
 
+def step(call, who=0, frame=0, other=0, n=1, index=0, op=0, bits=0, noise_what=0, noise_entry=0, more=0, edge=0):
+    return bytes((call, who, frame, other, n, index, op, bits, noise_what, noise_entry, more, edge))
+
+
+def table():
+    """System calls at their edges (struct step in table.c). Frames by their codes: 3 to 6 are root's PT1 to PT4, 13 to 16 those of
+    env 1, whose pages 17 to 19 are mapped from slot 0 on; 22 is a page of its own, 43 a window granted to env 3, 34 that one's
+    PT2; from 45 on they are FREE; 224 to 245 are the special ones."""
+    special, ops = range(224, 246), range(10)
+    ALLOC, FREE, RETYPE, GRANT, WITHDRAW, TAKE, BATCH, SET = 0, 1, 2, 3, 4, 5, 12, 13
+    write("table", "edge-511", b"".join(step(SET, 0, 6, other, 1, 3, op, edge=1) for op in ops for other in (5, 50)) +
+          b"".join(step(BATCH, 0, t, 50, 2, 3 if t < 6 else 2, op, edge=1) for op in ops for t in (3, 6)))
+    write("table", "edge-pfn", b"".join(step(SET, 0, 3, f, 1, 5, 1, bits) for f in special for bits in (1, 2)))
+    write("table", "edge-large", b"".join(step(SET, 0, 4, f, 1, 5, op, bits) for f in range(231, 243) for op in (1, 6) for bits in (18, 19)))
+    write("table", "edge-run", b"".join(step(call, 0, f, 0, n, edge=e) for call in (ALLOC, FREE) for f in special for n, e in ((9, 0),))
+          + b"".join(step(call, 0, f, 0, 1, edge=8) for call in (ALLOC, FREE, TAKE) for f in (45, 242, 244)))
+    write("table", "edge-types", b"".join(step(SET, 0, 3, f, 1, 5, 1, bits) for f in (3, 4, 5, 6, 0, 44, 9, 22) for bits in (1, 2, 3)))
+    write("table", "window", step(SET, 3, 34, 43, 1, 9, 1, 1) + step(WITHDRAW, 1, 43) + step(GRANT, 1, 43, more=3) +
+          step(SET, 3, 34, 43, 1, 9, 1, 1) + step(SET, 3, 34, 43, 1, 9, 4) + step(WITHDRAW, 1, 43) + step(GRANT, 1, 43, more=2))
+    reuse = lambda op, slot: step(SET, 1, 13, 0, 1, slot, op)
+    write("table", "reuse", reuse(4, 0) + step(GRANT, 1, 17, more=3) + step(TAKE, 3, 17) + reuse(7, 1) + step(ALLOC, 3, 18, more=3) +
+          reuse(4, 2) + step(RETYPE, 1, 19, op=3) + step(FREE, 3, 18) + step(ALLOC, 1, 18, more=1, op=1) +
+          step(RETYPE, 1, 22, op=4) + step(SET, 1, 15, 22, 1, 7, 1, 1) + step(SET, 1, 15, 0, 1, 7, 4) + step(RETYPE, 1, 22, op=2))
+
+
 def full():
-    """As many pieces of RAM and modules as there is room for; the BIOS data area follows the map."""
-    map = b"".join(struct.pack("<IQQI", 20, MIB * 2 * i, MIB + 4096 * (i % 2), 1 + i % 9 // 8) for i in range(64))
-    modules = b"".join(struct.pack("<IIII", MIB * (4 + 36 * (i // 8)) + 8192 * (i % 8), MIB * (4 + 36 * (i // 8)) + 8192 * (i % 8) + 5000, 0x500, 0)
-                       for i in range(32))
-    info = struct.pack("<IIIIIII4III", 1 << 6 | 1 << 3, 0, 0, 0, 0, 32, 0x8000, 0, 0, 0, 0, len(map), 0x9000)
-    pieces = struct.pack("<IH", 0x7000, len(info)) + info + struct.pack("<IH", 0x8000, len(modules)) + modules
-    write("multiboot", "full", struct.pack("<I", 0x7000) + pieces + struct.pack("<IH", 0x9000, len(map)) + map)
+    """As many pieces of RAM, and modules, as there is room for; one more of each."""
+    def tables(name, npieces, nmodules):
+        map = b"".join(struct.pack("<IQQI", 20, MIB * 2 * i, MIB, 1) for i in range(npieces))
+        starts = [MIB * (4 + 2 * (i // 8)) + 8192 * (i % 8) for i in range(nmodules)]
+        modules = b"".join(struct.pack("<IIII", start, start + 5000, 0x500, 0) for start in starts)
+        info = struct.pack("<13I", 1 << 6 | 1 << 3, 0, 0, 0, 0, nmodules, 0x8000, 0, 0, 0, 0, len(map), 0x9000)
+        pieces = b"".join(struct.pack("<IH", at, len(data)) + data for at, data in ((0x7000, info), (0x8000, modules), (0x9000, map)))
+        write("multiboot", name, struct.pack("<I", 0x7000) + pieces)
+
+    tables("full", 64, 8)
+    tables("full-modules", 8, 32)
+    tables("over-ram", 66, 1)
+    tables("over-modules", 8, 34)
+
+
+def segments(name, n):
+    """A program of n segments, each a page."""
+    head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x400000, 64, 0, 0, 64, 56, n, 0, 0, 0)
+    body = b"".join(struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000 + 4096 * i, 0, 1, 4096, 0) for i in range(n))
+    write("elf", name, struct.pack("<HHI", 3, 7, len(head + body)) + head + body)
+
+
+def shell():
+    up, down = b"\x1b[A", b"\x1b[B"
+    write("shell", "history", b"".join(b"ls %d\r" % i for i in range(40)) + 40 * up + 40 * down + b"\r")
+    write("shell", "words", b"help" + 40 * b" a" + b"\rrun" + 29 * b" b" + b" c&\rhelp;" + 31 * b" d" + b"\r" + 32 * b" e" + b"\r")
+    write("shell", "long", b"x" * 300 + b"\x01" + b"y" * 9 + b"\x0b\x15\x17\r")
 
 
 def elf():
@@ -104,6 +149,10 @@ def elf():
 
 
 elf()
+segments("segments", 16)
+segments("segments-over", 18)
 full()
+table()
+shell()
 in_qemu()
 in_bochs()

@@ -30,6 +30,7 @@ bool run_notices(const char *before) { return *before && in.n && *in.at == 0xff;
 
 static void shown(const char *s, size_t n)
 {
+	FUZZ_CHECK(line.at <= line.n && line.n < SH_LINE && line.back <= HISTORY && line.back <= written);
 	for (size_t i = 0; i < n; i++)
 		FUZZ_CHECK(s[i] != 0);
 }
@@ -77,5 +78,4 @@ void fuzz_one(const uint8_t *bytes, size_t n)
 	written = head = tail = 0;
 	last_was_cr = ending = false;
 	sh_main();
-	FUZZ_CHECK(line.at <= line.n && line.n < SH_LINE);
 }
