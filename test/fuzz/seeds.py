@@ -101,6 +101,8 @@ def table():
     write("table", "edge-run", b"".join(step(call, 0, f, 0, n, edge=e) for call in (ALLOC, FREE) for f in special for n, e in ((9, 0),))
           + b"".join(step(call, 0, f, 0, 1, edge=8) for call in (ALLOC, FREE, TAKE) for f in (45, 242, 244)))
     write("table", "edge-types", b"".join(step(SET, 0, 3, f, 1, 5, 1, bits) for f in (3, 4, 5, 6, 0, 44, 9, 22) for bits in (1, 2, 3)))
+    write("table", "edge-foreign", b"".join(step(SET, 3, t, 31, 1, 0, op) for op in ops for t in (13, 14, 15)) +
+          b"".join(step(call, 3, f, op=2, more=3) for call in (FREE, RETYPE, GRANT, WITHDRAW, TAKE) for f in (13, 17, 22, 43)))
     write("table", "window", step(SET, 3, 34, 43, 1, 9, 1, 1) + step(WITHDRAW, 1, 43) + step(GRANT, 1, 43, more=3) +
           step(SET, 3, 34, 43, 1, 9, 1, 1) + step(SET, 3, 34, 43, 1, 9, 4) + step(WITHDRAW, 1, 43) + step(GRANT, 1, 43, more=2))
     reuse = lambda op, slot: step(SET, 1, 13, 0, 1, slot, op)
