@@ -49,9 +49,9 @@ class Outcome:
         number = lambda pattern: int((re.findall(pattern, run.stdout) or ["0"])[-1])
         self.text = run.stdout
         self.found = run.returncode != 0
-        self.runs = number(r"number_of_executed_units: (\d+)") or number(r"(?m)^#(\d+)\t")
+        self.runs = number(r"number_of_executed_units: +(\d+)") or number(r"(?m)^#(\d+)\t")
         self.edges, self.all = number(r" cov: (\d+)"), number(r"\((\d+) inline 8-bit counters\)")
-        self.new = number(r"new_units_added: (\d+)")
+        self.new = number(r"new_units_added: +(\d+)")
         self.file = (re.findall(r"Test unit written to (\S+)", run.stdout) or [""])[-1]
         said = re.findall(r"FOUND: .*|runtime error: .*|ERROR: AddressSanitizer: [-\w]+|ERROR: libFuzzer: .*", run.stdout)
         self.why = said[0] if said else run.stdout[-500:]
@@ -172,8 +172,11 @@ def all_mistakes(targets):
 parser = argparse.ArgumentParser()
 parser.add_argument("--seconds", type=int)
 parser.add_argument("--mistakes", action="store_true")
-parser.add_argument("target", nargs="*", choices=[*TARGETS, []])
+parser.add_argument("target", nargs="*", help=", ".join(TARGETS))
 a = parser.parse_args()
+for name in a.target:
+    if name not in TARGETS:
+        parser.error(f"no target {name}: there are {', '.join(TARGETS)}")
 if a.seconds:
     sys.exit(fuzz(a.target or list(TARGETS), a.seconds))
 sys.exit(all_mistakes(a.target or list(TARGETS)) if a.mistakes else test(a.target[0]))
