@@ -221,7 +221,7 @@ static int load_from(const struct image *im, const struct places *at, struct chi
 		if (!loads(p))
 			continue;
 		int r = child_place(&c->space, low(p) + at->bias, (high(p) - low(p)) / FH_PAGE, im->layout->area[area_of(im->layout, p)].rights,
-		                    file + p->p_offset, p->p_filesz, p->p_vaddr - low(p));
+		                    p->p_filesz ? file + p->p_offset : NULL, p->p_filesz, p->p_vaddr - low(p));
 		if (r < 0)
 			return r;
 	}
