@@ -134,6 +134,19 @@ def segments(name, n):
     write("elf", name, struct.pack("<HHI", 3, 7, len(head + body)) + head + body)
 
 
+def moving():
+    """Position-independent, one segment at 0 that holds all, one relocation, a note that names a layout."""
+    at = 64 + 3 * 56
+    note = struct.pack("<III12s20s", 9, 20, 0x4648, b"Freehold", b"freehold")
+    dynamic = struct.pack("<6Q", 7, at + 48 + 48, 8, 24, 0, 0)
+    rela = struct.pack("<QQq", at, 8, 0x1234)
+    rest = note + bytes(48 - len(note)) + dynamic + rela
+    load = lambda type, offset, n: struct.pack("<IIQQQQQQ", type, 5, offset, offset, 0, n, n, 8)
+    head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 3, 0, 0, 0)
+    file = head + load(1, 0, at + len(rest)) + load(4, at, len(note)) + load(2, at + 48, 48) + rest
+    write("elf", "moving", struct.pack("<HHI", 3, 7, len(file)) + file)
+
+
 def shell():
     up, down = b"\x1b[A", b"\x1b[B"
     write("shell", "history", b"".join(b"ls %d\r" % i for i in range(40)) + 40 * up + 40 * down + b"\r")
@@ -153,6 +166,7 @@ def elf():
 elf()
 segments("segments", 16)
 segments("segments-over", 18)
+moving()
 full()
 table()
 shell()
