@@ -30,8 +30,8 @@ def build(n, folders, debug=False):
                           env={k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}).returncode == 0
 
 
-def run(n, folder, cpus, show=lambda line: None, only=None, gdb=None, debug=False):
-    """Run the tests: the lines they printed, and the machine's status."""
+def run(n, folder, cpus, show=lambda line: None, only=None, gdb=None, debug=False, patience=10):
+    """Run the tests: the lines they printed, and the machine's status. patience: seconds in which all that must happen does."""
     place, name, partial, lines = "build/debug" if debug else "build", program(n, folder), "", []
 
     def feed(data):
@@ -42,10 +42,10 @@ def run(n, folder, cpus, show=lambda line: None, only=None, gdb=None, debug=Fals
                 lines.append(line)
                 show(line)
 
-    append = f"test={name}" + (f" only={only}" if only else "")
+    append = f"test={name} patience={patience * 1000}" + (f" only={only}" if only else "")
     with vm.VM(f"{place}/freehold.elf", [f"{place}/root.elf", f"{place}/test/{name}.elf"], cpus=cpus, append=append, echo=feed,
                log=f"build/test-logs/{name}.{cpus}.console", gdb=gdb) as machine:
-        return lines, machine.wait(None if gdb or only else 300)
+        return lines, machine.wait(None if gdb or only else 50 * patience)
 
 
 def main():

@@ -9,6 +9,7 @@ import lab
 
 N = int(sys.argv[1])
 HERE, WORK = f"test/lab/{N}", f"build/lab/{N}"
+PATIENCE = 60  # seconds: the host may be loaded
 FEW = 10  # points that the template may earn: a function that does nothing is right now and then
 # (name, [(text in the solution, what stands there instead)], the tests that must fail[, numbers of CPUs])
 MISTAKES = runpy.run_path(f"{HERE}/mistakes.py")["MISTAKES"]
@@ -43,7 +44,7 @@ def folder(name, changes=(), template=False):
 
 def judge(name, cpus):
     """The tests' numbers that failed, the points, all lines."""
-    lines, status = lab.run(N, f"{WORK}/{name}", cpus)
+    lines, status = lab.run(N, f"{WORK}/{name}", cpus, patience=PATIENCE)
     failed = {int(m[1]) for m in (re.match(r"not ok (\d+)", line) for line in lines) if m}
     passed = sum(line.startswith("ok ") for line in lines)
     points = re.search(r"^# points: (\d+) of (\d+)$", "\n".join(lines), re.M)

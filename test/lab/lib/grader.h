@@ -32,8 +32,9 @@ void expect_result(int64_t got, int64_t want, const char *what, ...) __attribute
 const char *entry_text(pte_t);
 const char *result_text(int64_t);
 
-/* Milliseconds in which everything that must happen will, even on a loaded host. */
-#define GRADER_PATIENCE 10000u
+/* Milliseconds in which everything that must happen will; more on a loaded host (kernel command line: patience=). A test has
+ * twice that. */
+extern uint64_t grader_patience;
 /* Wait, asleep, until *word is at least n. False: it took too long. */
 bool grader_await(const volatile uint64_t *word, uint64_t n);
 
@@ -41,3 +42,20 @@ bool grader_await(const volatile uint64_t *word, uint64_t n);
 uint64_t grader_counted(unsigned event);
 /* A sequence of numbers that is the same in every run. */
 uint64_t grader_random(void);
+
+/* ---- Several envs ---- */
+
+/* A child of the test's, which runs run() and ends. What it has to say by wrong() is the test's. */
+struct env *grader_fork(void (*run)(void));
+/* Wait for n of them to end, and bury each as it does; wrong() as soon as one doesn't end well. */
+void grader_join(struct env **, unsigned n);
+
+/* ---- System calls of the student's code, seen ---- */
+
+/* From now on each system call of this thread comes to hook(context) first: regs.rax is its number, regs.rdi, rsi, rdx, r10 its
+ * arguments, regs.rip where. Then it is made, unless hook has returned false: it has done so itself, and has set rax. */
+void grader_trap(bool (*hook)(struct fh_context *));
+void grader_trap_end(void);
+/* A system call that isn't seen: how to go on in the meantime. */
+struct sys_result grader_native(uint64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+const char *grader_call_name(uint64_t number);
