@@ -9,10 +9,12 @@ import lab
 
 N = int(sys.argv[1])
 HERE, WORK = f"test/lab/{N}", f"build/lab/{N}"
-PATIENCE = 60  # seconds: the host may be loaded
+PATIENCE = 30  # seconds: the host may be loaded
 FEW = 10  # points that the template may earn: a function that does nothing is right now and then
 # (name, [(text in the solution, what stands there instead)], the tests that must fail[, numbers of CPUs])
-MISTAKES = runpy.run_path(f"{HERE}/mistakes.py")["MISTAKES"]
+THERE = runpy.run_path(f"{HERE}/mistakes.py")
+MISTAKES = THERE["MISTAKES"]
+CHANCE = THERE.get("CHANCE", {})  # name: tests that such a mistake fails now and then
 
 count = 0
 
@@ -71,7 +73,7 @@ def main():
     for name, _, wanted, *where in MISTAKES:
         for cpus in where or machines[-1:]:
             failed, points, _, lines = judge(name, cpus)
-            ok(failed == wanted and "a failure without a word" not in lines,
+            ok(failed is not None and failed - CHANCE.get(name, set()) == wanted and "a failure without a word" not in lines,
                f"lab {N}, {cpus} CPU(s): a solution with the mistake \"{name.replace('-', ' ')}\" fails tests {sorted(wanted)}",
                lines + [f"failed: {failed}"])
     print(f"1..{count}")

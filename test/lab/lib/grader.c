@@ -7,11 +7,13 @@
 
 /* Between a test and us: on a page that is shared across the fork. */
 static struct verdict {
-	bool done;       /* the test came to its end */
+	bool go;         /* the test may begin */
+	bool done;       /* it came to its end */
 	char text[2048]; /* what was wrong; the first to say so is right */
 	uint64_t said;
 } *verdict;
 
+#define SLOTS 16u /* CPU slots for a test, on each CPU */
 uint64_t grader_patience = 10000;
 static uint64_t limit; /* ms for a test; 0: none, somebody debugs */
 
@@ -283,12 +285,16 @@ static bool run(unsigned number, const struct lab_test *t)
 	memset(verdict, 0, sizeof(*verdict));
 	int r = env_fork(&child);
 	if (r == 0) {
+		while (!*(volatile bool *)&verdict->go)
+			thread_sleep(1);
 		t->run();
 		verdict->done = true;
 		exit(0);
 	}
 	if (r < 0)
 		panic("env_fork: %s", error_name(r));
+	slot_give(child->thread_name, SLOTS * info->ncpus); /* for threads of its own: a fork's child has few */
+	*(volatile bool *)&verdict->go = true;
 	enum env_state state = wait_for(child, &late);
 	bool earned = !late && !verdict->said && verdict->done && state == ENV_EXITED && env_status(child) == 0;
 	if (state == ENV_FAULTED)
