@@ -54,32 +54,32 @@ static int evict(struct space *s)
 	}
 }
 
-static bool allowed(struct area *a, va_t va, uint64_t error)
+static bool allowed(struct paged *a, va_t va, uint64_t error)
 {
 	va_t lowest = a->hi - a->yours[0];
 
 	if (error & (FAULT_FETCH | FAULT_PRESENT) || (error & FAULT_WRITE && !(a->rights & RIGHT_W)))
 		return false;
-	if (a->kind == AREA_STACK && (va < a->lo + FH_PAGE || va + STACK_REACH * FH_PAGE < lowest))
+	if (a->kind == PAGED_STACK && (va < a->lo + FH_PAGE || va + STACK_REACH * FH_PAGE < lowest))
 		return false;
-	return a->kind != AREA_FILE || va - a->lo < a->bytes;
+	return a->kind != PAGED_FILE || va - a->lo < a->bytes;
 }
 
 /* What it holds: what was evicted, or else what the area says. */
-static void fill(struct area *a, va_t va)
+static void fill(struct paged *a, va_t va)
 {
 	int b = block_of(va);
 	size_t offset = va - a->lo;
 
 	if (b >= 0)
 		disk_read((unsigned)b, (void *)va);
-	else if (a->kind == AREA_FILE)
+	else if (a->kind == PAGED_FILE)
 		memcpy((void *)va, a->file + offset, a->bytes - offset < FH_PAGE ? a->bytes - offset : FH_PAGE);
 }
 
 enum answer pager_fault(struct region *r, struct fault *f)
 {
-	struct area *a = r->arg;
+	struct paged *a = r->arg;
 	va_t va = page_down(f->address);
 	int place = (int)count;
 
@@ -93,7 +93,7 @@ enum answer pager_fault(struct region *r, struct fault *f)
 	if (!(a->rights & RIGHT_W))
 		space_protect(f->space, va, 1, a->rights);
 	space_clean(f->space, va, 1); /* what we wrote is no change of the program's */
-	if (a->kind == AREA_STACK && a->hi - va > a->yours[0])
+	if (a->kind == PAGED_STACK && a->hi - va > a->yours[0])
 		a->yours[0] = a->hi - va;
 	if (limit) {
 		ring[place] = (struct resident){.va = va};

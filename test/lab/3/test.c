@@ -41,7 +41,7 @@ static void setup(void)
 		file[i] = (char)(file[i] ^ (i / FH_PAGE * 16 + 1) ^ (i % 7 == 0));
 }
 
-static struct area area[3];
+static struct paged area[3];
 static unsigned nareas, resident_limit;
 static uint64_t faults, last_fault;
 
@@ -53,15 +53,15 @@ static enum answer counted(struct region *r, struct fault *f)
 	return pager_fault(r, f);
 }
 
-static struct area *new_area(enum area_kind kind, unsigned pages, unsigned rights)
+static struct paged *new_area(enum paged_kind kind, unsigned pages, unsigned rights)
 {
-	struct area *a = &area[nareas++];
+	struct paged *a = &area[nareas++];
 	int64_t va = mm_map(0, pages * FH_PAGE, 0, MM_GUARD);
 	struct space *s = space_current();
 
 	expect(!mm_failed(va), "no addresses");
-	*a = (struct area){.kind = kind, .lo = (va_t)va, .hi = (va_t)va + pages * FH_PAGE, .rights = rights};
-	if (kind == AREA_FILE) {
+	*a = (struct paged){.kind = kind, .lo = (va_t)va, .hi = (va_t)va + pages * FH_PAGE, .rights = rights};
+	if (kind == PAGED_FILE) {
 		a->file = file;
 		a->bytes = FILE_BYTES;
 	}
@@ -83,16 +83,16 @@ static uint64_t resident(void)
 	return n;
 }
 
-static volatile uint64_t *at(const struct area *a, unsigned page) { return (volatile uint64_t *)(a->lo + page * FH_PAGE); }
+static volatile uint64_t *at(const struct paged *a, unsigned page) { return (volatile uint64_t *)(a->lo + page * FH_PAGE); }
 static pte_t entry(const volatile void *p) { return space_get(space_current(), page_down((va_t)p)); }
 
-static void must_read(const struct area *a, unsigned page)
+static void must_read(const struct paged *a, unsigned page)
 {
 	expect(reads(at(a, page)), "a read of page %u of the area was refused; entry of %#lx now: %s", page, (va_t)at(a, page),
 	       entry_text(entry(at(a, page))));
 }
 
-static void must_write(const struct area *a, unsigned page)
+static void must_write(const struct paged *a, unsigned page)
 {
 	expect(writes(at(a, page)), "a write to page %u of the area was refused; entry of %#lx now: %s", page, (va_t)at(a, page),
 	       entry_text(entry(at(a, page))));
@@ -117,7 +117,7 @@ static void start(unsigned frames)
 static void test_zero(void)
 {
 	start(0);
-	struct area *a = new_area(AREA_ZERO, 40, RIGHT_R | RIGHT_W);
+	struct paged *a = new_area(PAGED_ZERO, 40, RIGHT_R | RIGHT_W);
 	static const unsigned order[] = {7, 0, 39, 8, 20};
 	uint64_t owned;
 
@@ -140,13 +140,13 @@ static void test_zero(void)
 static void test_rights(void)
 {
 	start(0);
-	struct area *a = new_area(AREA_ZERO, 4, RIGHT_R);
+	struct paged *a = new_area(PAGED_ZERO, 4, RIGHT_R);
 	expect(!writes(at(a, 0)), "the area is read-only (rights RIGHT_R), page 0 not there yet: a write was allowed; entry %s",
 	       entry_text(entry(at(a, 0))));
 	must_read(a, 1);
 	expect(!writes(at(a, 1)), "the area is read-only, page 1 is there: a write was allowed; entry %s", entry_text(entry(at(a, 1))));
 	must_read(a, 1);
-	struct area *b = new_area(AREA_ZERO, 4, RIGHT_R | RIGHT_W);
+	struct paged *b = new_area(PAGED_ZERO, 4, RIGHT_R | RIGHT_W);
 	expect(!runs((volatile char *)at(b, 0)), "the area isn't executable: a jump there was allowed; entry %s", entry_text(entry(at(b, 0))));
 	must_write(b, 2);
 	*(volatile char *)at(b, 2) = TOUCH_RET;
@@ -157,7 +157,7 @@ static void test_rights(void)
 static void test_stack(void)
 {
 	start(0);
-	struct area *a = new_area(AREA_STACK, 64, RIGHT_R | RIGHT_W);
+	struct paged *a = new_area(PAGED_STACK, 64, RIGHT_R | RIGHT_W);
 
 	expect(!reads(at(a, 63 - STACK_REACH - 4)), "nothing is on the stack yet: a touch %u pages below its top, more than STACK_REACH, was answered",
 	       STACK_REACH + 5);
@@ -178,7 +178,7 @@ static void test_stack(void)
 static void test_file(void)
 {
 	start(0);
-	struct area *a = new_area(AREA_FILE, 10, RIGHT_R), *b = new_area(AREA_FILE, 10, RIGHT_R | RIGHT_W);
+	struct paged *a = new_area(PAGED_FILE, 10, RIGHT_R), *b = new_area(PAGED_FILE, 10, RIGHT_R | RIGHT_W);
 
 	for (unsigned i = 7; i-- > 0;) {
 		must_read(a, i);
@@ -207,7 +207,7 @@ static void test_limit(void)
 	enum { L = 8, N = 30 };
 
 	start(L);
-	struct area *a = new_area(AREA_ZERO, N, RIGHT_R | RIGHT_W), *b = new_area(AREA_FILE, 10, RIGHT_R);
+	struct paged *a = new_area(PAGED_ZERO, N, RIGHT_R | RIGHT_W), *b = new_area(PAGED_FILE, 10, RIGHT_R);
 	for (unsigned round = 0; round < 4; round++) {
 		for (unsigned k = 0; k < N; k++) {
 			unsigned i = round % 2 ? N - 1 - k : k;
@@ -243,7 +243,7 @@ static void test_clean(void)
 	enum { L = 6, N = 20 };
 
 	start(L);
-	struct area *a = new_area(AREA_ZERO, N, RIGHT_R | RIGHT_W), *b = new_area(AREA_FILE, 10, RIGHT_R | RIGHT_W);
+	struct paged *a = new_area(PAGED_ZERO, N, RIGHT_R | RIGHT_W), *b = new_area(PAGED_FILE, 10, RIGHT_R | RIGHT_W);
 	for (unsigned i = 0; i < 7; i++)
 		must_read(b, i);
 	for (unsigned i = 0; i < N; i++)
@@ -273,7 +273,7 @@ static void test_second_chance(void)
 	uint64_t hot = 0;
 
 	start(L);
-	struct area *a = new_area(AREA_ZERO, N, RIGHT_R);
+	struct paged *a = new_area(PAGED_ZERO, N, RIGHT_R);
 	must_read(a, 0);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		for (unsigned i = 1; i < N; i++) {

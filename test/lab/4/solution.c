@@ -72,7 +72,7 @@ static bool extend(size_t n)
 {
 	char *block = last;
 
-	if ((intptr_t)n < 0 || morecore((intptr_t)n) == (void *)-1)
+	if ((intptr_t)n < 0 || mm_failed(heap_grow((intptr_t)n)))
 		return false;
 	last += n;
 	*head(last) = USED;
@@ -83,10 +83,10 @@ static bool extend(size_t n)
 
 static bool begin(void)
 {
-	char *end = morecore(0);
+	char *end = (char *)heap_end();
 	size_t pad = -(uintptr_t)end & 15;
 
-	if (first || morecore((intptr_t)(pad + 16)) == (void *)-1)
+	if (first || mm_failed(heap_grow((intptr_t)(pad + 16))))
 		return first != NULL;
 	first = last = end + pad + WORD;
 	*head(first - WORD) = USED;

@@ -3,18 +3,18 @@
 
 #include "kit.h"
 
-enum area_kind {
-	AREA_ZERO,  /* pages begin as zeroes */
-	AREA_STACK, /* the same, from hi down; the lowest page is a guard */
-	AREA_FILE,  /* pages begin as the file's bytes; writes are private */
+enum paged_kind {
+	PAGED_ZERO,  /* pages begin as zeroes */
+	PAGED_STACK, /* the same, from hi down; the lowest page is a guard */
+	PAGED_FILE,  /* pages begin as the file's bytes; writes are private */
 };
 
 /* What is asked for at [lo, hi). */
-struct area {
-	enum area_kind kind;
+struct paged {
+	enum paged_kind kind;
 	va_t lo, hi;
 	unsigned rights;  /* RIGHT_R, or RIGHT_R | RIGHT_W */
-	const char *file; /* AREA_FILE: mapped somewhere, readable */
+	const char *file; /* PAGED_FILE: mapped somewhere, readable */
 	size_t bytes;     /* its length: what follows in its last page is zero; pages behind that aren't there */
 	uint64_t yours[4]; /* the pager's own, 0 at first */
 };
@@ -31,6 +31,6 @@ void disk_read(unsigned block, void *page);
 #define FRAMES_MAX 64u
 void pager_start(unsigned frames);
 
-/* The fault function of the areas' regions (region.h): r->arg is the struct area. FAULT_DONE: the page is there, the instruction
+/* The fault function of the areas' regions (region.h): r->arg is the struct paged. FAULT_DONE: the page is there, the instruction
  * is tried again; FAULT_KILL: not allowed. */
 enum answer pager_fault(struct region *r, struct fault *f);

@@ -25,7 +25,7 @@ void pager_start(unsigned frames) { limit = frames; }
  */
 enum answer pager_fault(struct region *r, struct fault *f)
 {
-	struct area *a = r->arg;
+	struct paged *a = r->arg;
 
 	(void)a, (void)f; /* your code here */
 	return FAULT_KILL;

@@ -2,7 +2,7 @@
  * heap.c - assignment 4: malloc on brk. docs/lab/4-heap.md says what to do, heap.h and test/lab/lib/lab4.h what each function
  * promises. Test it with `make lab N=4`.
  *
- * morecore(n) moves the heap's end up by n bytes and returns where it was, or (void *)-1: no more. Nobody else calls it. What
+ * heap_grow(n) (mm.h) moves the heap's end up by n bytes and returns where it was, or -errno (mm_failed). Nobody else calls it. What
  * it gives is zeroed. Pages come when they are touched.
  */
 #include <string.h>
