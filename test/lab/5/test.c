@@ -217,10 +217,10 @@ static void check_rights(const char *who)
 		tables++;
 	}
 	expect(tables > 0, "the %s has granted no window", who);
-	for (struct region *r = region_after(space_current(), MM_LO); r; r = region_after(space_current(), r->hi)) {
+	for (struct region *r = region_after(space_current(), layout_mmap.lo); r; r = region_after(space_current(), r->hi)) {
 		struct leaf leaf;
 		pfn_t table = window_table(r->base);
-		if (!table || fh_owner(frame_record(table)->state) == env_self() || r->lo >= MM_HI)
+		if (!table || fh_owner(frame_record(table)->state) == env_self() || r->lo >= layout_mmap.hi)
 			continue;
 		windows++;
 		bool linked_w = *window_slot(r->base, 2) & FH_W;

@@ -342,7 +342,7 @@ static void test_cache(void)
 	finish(t, 4, "four threads take and give back frames");
 	check_frames();
 	cache_drain();
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	uint64_t before = (uint64_t)frame_owned(0);
 	pfn_t held[200];
 	for (unsigned i = 0; i < 200; i++)
