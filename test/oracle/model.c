@@ -880,7 +880,7 @@ static unsigned claim_slots(struct model *m, struct spot *at, unsigned op, uint6
 	return 0;
 }
 
-/* One round of an operation: up to n slots, in a PT2 one. Why it stopped at the first; else how many were done. */
+/* One round of an operation: up to n slots, of a PT2 one, and one is unlinked at a time. Why it stopped at the first; else how many were done. */
 static unsigned round_of(struct model *m, struct spot *at, uint64_t what, uint64_t w, unsigned n, struct step *d)
 {
 	unsigned op = bits(what, 0, 3), why = check_left(m, at->level, op, w), index = at->index;
@@ -891,7 +891,9 @@ static unsigned round_of(struct model *m, struct spot *at, uint64_t what, uint64
 		return why;
 	if (op == FH_OP_CLAIM || op == FH_OP_LINK_NEW)
 		return claim_slots(m, at, op, w, n, bit(what, 6), d);
-	for (; d->done < (at->level == 2 ? 1 : n) && !why; d->done += !why) {
+	if (at->level == 2 || op == FH_OP_UNLINK_FREE)
+		n = 1;
+	for (; d->done < n && !why; d->done += !why) {
 		look(m, at, index + d->done);
 		uint64_t old = *at->slot;
 		struct entry was = current(at);
