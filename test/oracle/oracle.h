@@ -5,6 +5,8 @@
 extern bool quick;     /* for the seeded mistakes: as little as catches most of them */
 extern bool long_form; /* all there is */
 
+bool wanted(const char *part); /* by the command line */
+
 void test_entries(void); /* entries.c: every bit of an entry and of an operation, and what it names */
 void test_states(void);  /* states.c: every transition from every reachable state of small machines */
 
