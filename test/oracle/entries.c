@@ -193,12 +193,12 @@ static void large_pages(void)
 {
 	uint64_t from = transitions;
 	static const uint64_t bases[] = {FH_NX | FH_W, FH_NX, 0, FH_W};
-	for (unsigned how = 0; how < 12; how++) {
-		if (quick && how > 3)
-			break;
+	for (unsigned how = 0; how < 13; how++) {
+		if (quick && how > 2 && how < 10)
+			continue;
 		populate(&start, LARGE_RUN * 2 + 8, 1);
 		start.large_exec = how & 1;
-		unsigned owner = how == 8 ? C : how == 9 ? B : A, type = how == 2 || how == 7 ? FH_TABLE : how == 10 ? FH_FREE : FH_DATA;
+		unsigned owner = how == 8 ? C : how == 9 ? B : A, type = how == 2 || how == 7 ? FH_TABLE : how == 10 || how == 12 ? FH_FREE : FH_DATA;
 		for (unsigned f = LARGE_RUN; f < LARGE_RUN * 2; f++) {
 			start.f[f].type = type;
 			start.f[f].owner = type == FH_DATA ? owner : 0;
@@ -224,6 +224,8 @@ static void large_pages(void)
 				f->stamp = start.clock;
 			if (o < 4 && how == 11)
 				f->extra = 1;
+			if (o < 4 && how == 12)
+				f->type = FH_DATA, f->owner = C;
 			check_invariants = true;
 			for (unsigned set = 0; set < 2; set++) { /* is there such a page already? */
 				unsigned t = frame_of(A, FH_PT2);
@@ -369,16 +371,42 @@ static void limits(void)
 	tap("%lu calls at the longest line of envs and the last serial numbers", transitions - from);
 }
 
+/* Runs of more frames than are handled at once. */
+static void rounds(void)
+{
+	uint64_t from = transitions;
+	machine_begin(&start, 200, 1);
+	start.special = A + 1;
+	machine_give(&start, A, FH_ENV, ROOT, 190);
+	for (unsigned f = A + 1; f < 100; f++) {
+		machine_give(&start, f, FH_DATA, ROOT, 0);
+		start.f[f].tenant = m_name_of(&start, A);
+	}
+	begin();
+	for (unsigned me = ROOT; me <= A; me++)
+		for (unsigned f = A; f < 200; f += f < 34 || f > 98 ? 1 : 63)
+			for (unsigned n = 62; n <= 130; n += n < 66 ? 1 : 64) {
+				struct call_of c = {.me = me, .budget = 1, .a = {f, n}};
+				c.call = ALLOC, from_start(&c);
+				c.call = FREE, from_start(&c);
+				c.call = TAKE, from_start(&c);
+				c.call = SYNC, from_start(&c);
+			}
+	tap("%lu calls on longer runs than are handled at once", transitions - from);
+}
+
 void test_entries(void)
 {
-	if (wanted("bits"))
-		every_bit();
-	if (wanted("large pages"))
-		large_pages();
-	if (wanted("operations"))
-		every_operation();
+	if (wanted("rounds"))
+		rounds();
 	if (wanted("limits"))
 		limits();
+	if (wanted("large pages"))
+		large_pages();
 	if (wanted("arguments"))
 		every_argument();
+	if (wanted("bits"))
+		every_bit();
+	if (wanted("operations"))
+		every_operation();
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 
 struct machine machine;
-uint64_t transitions, accepted;
+uint64_t transitions, accepted, pairs;
 bool check_invariants = true;
 
 static struct fh_clock clock_frames;
@@ -21,6 +21,10 @@ static struct model before; /* the step's */
 static const struct call_of *current;
 static const char *sentence = "";
 static unsigned tests;
+
+static const struct call_of *meanwhile; /* what another CPU does at the next CR3 load */
+static long meanwhile_result;
+static long kernel_call(const struct call_of *c, uint64_t *old, struct fh_op *ops);
 
 /* ---- What the kernel's files need ---- */
 
@@ -30,7 +34,18 @@ void frame_poison(pfn_t f)
 	for (unsigned s = 0; s < M_SLOTS; s++)
 		((uint64_t *)frame_address(f))[m_index(s)] = M_POISON;
 }
-void mach_load_root(pfn_t r) { (void)r; }
+void mach_load_root(pfn_t r)
+{
+	(void)r;
+	const struct call_of *what = meanwhile;
+	if (what) {
+		unsigned cpu = machine.cpu;
+		uint64_t old;
+		meanwhile = NULL;
+		meanwhile_result = kernel_call(what, &old, NULL);
+		machine.cpu = cpu;
+	}
+}
 void mach_invlpg(va_t va) { machine.invlpgs++, machine.invlpg_va = va; }
 bool mach_interrupt_pending(void) { return machine.interrupt_at != 0; }
 uint64_t mach_kernel_entry(void) { return M_KERNEL_ENTRY; }
@@ -404,4 +419,78 @@ bool machine_step(struct model *m, const struct call_of *c)
 		disagree("the model breaks invariant %s: frame %u", broken, frame);
 	current = NULL;
 	return true;
+}
+
+/* ---- One call in the midst of another ---- */
+
+bool machine_waits(const struct model *m, const struct call_of *c)
+{
+	static struct model copy;
+	machine_copy(&copy, m);
+	copy.forced = 0;
+	model_call(&copy, c, NULL);
+	return copy.forced != 0;
+}
+
+static bool same_bytes(const struct model *m, unsigned n)
+{
+	for (unsigned s = 0; s < M_SLOTS; s++)
+		if (words(n)[m_index(s)] != m->f[n].slot[s])
+			return false;
+	return true;
+}
+
+/* Is the kernel in this state? But for times, and for what FREE frames remember. */
+static bool arrived(const struct model *m)
+{
+	expect(m);
+	for (unsigned n = 0; n < m->nframes; n++) {
+		const struct m_frame *f = &m->f[n];
+		if (table[n].state != record_of[n].state || table[n].link != record_of[n].link)
+			return false;
+		if (f->type == FH_FREE)
+			continue;
+		if (fh_name_pfn(table[n].tenant) != f->tenant.env)
+			return false;
+		if (f->type == FH_ENV ? env_at(pfn(n))->account != account_of[n] || env_at(pfn(n))->depth != f->depth
+		                      : f->type != FH_THREAD && !same_bytes(m, n))
+			return false;
+	}
+	for (unsigned c = 0; c < m->ncpus; c++)
+		if (epoch_cpu[c].root.n != m->loaded[c])
+			return false;
+	return true;
+}
+
+void machine_pair(const struct model *m, const struct call_of *first, const struct call_of *second)
+{
+	static struct model one_way, other_way;
+	uint64_t old;
+	current = first;
+	machine_copy(&before, m);
+	machine_install(m);
+	machine_copy(&one_way, m);
+	machine_copy(&other_way, m);
+	meanwhile = second;
+	long r1 = kernel_call(first, &old, NULL), r2 = meanwhile_result;
+	if (meanwhile)
+		disagree("the kernel doesn't wait");
+	pairs++;
+	/* Who is refused has done nothing. */
+	if (r1 >= 0)
+		model_call(&one_way, first, NULL);
+	if (r2 >= 0) {
+		model_call(&one_way, second, NULL);
+		model_call(&other_way, second, NULL);
+	}
+	if (r1 >= 0)
+		model_call(&other_way, first, NULL);
+	if (!arrived(&one_way) && !arrived(&other_way)) {
+		printf("# meanwhile on CPU %u env %u: %s(%#lx, %#lx, %#lx, %#lx): %ld\n", second->cpu, second->me, call_names[second->call],
+		       second->a[0], second->a[1], second->a[2], second->a[3], r2);
+		if (second->call == PT_SET)
+			say_op(second->a[0], second->a[1]);
+		disagree("%s at once come to what neither order does: %ld, %ld", "two calls", r1, r2);
+	}
+	current = NULL;
 }

@@ -24,11 +24,16 @@ void machine_install(const struct model *m);
 /* Both carry out a call, from the state installed: `m` is that before and after. Returns whether anything changed, so that
  * the state is no longer the installed one. Ends the test if they disagree, or if an invariant is broken. */
 bool machine_step(struct model *m, const struct call_of *call);
+/* Does the model, in this state, force a flush for the call, and so let others in before it is done? */
+bool machine_waits(const struct model *m, const struct call_of *call);
+/* `first`, and while it waits `second`, on another CPU. What comes of it must be what comes of one after the other, in some
+ * order, where who is refused has done nothing. */
+void machine_pair(const struct model *m, const struct call_of *first, const struct call_of *second);
 /* audit.c finds the state in order, too. */
 void machine_audit(const struct model *m);
 void machine_copy(struct model *to, const struct model *from);
 
-extern uint64_t transitions, accepted; /* calls compared; of these, not refused */
+extern uint64_t transitions, accepted, pairs; /* calls compared; of these, not refused; calls in the midst of another */
 extern bool check_invariants;
 
 /* TAP. */

@@ -8,7 +8,8 @@ extern bool long_form; /* all there is */
 bool wanted(const char *part); /* by the command line */
 
 void test_entries(void); /* entries.c: every bit of an entry and of an operation, and what it names */
-void test_states(void);  /* states.c: every transition from every reachable state of small machines */
+/* states.c: every transition from every reachable state of small machines. In a hurry, of each only so many states. */
+void test_states(uint64_t quick_states);
 
 /* A machine where root (frame 2) owns itself and nothing else; all other frames from 3 on are FREE. */
 void machine_begin(struct model *m, unsigned frames, unsigned cpus);

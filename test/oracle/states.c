@@ -306,8 +306,18 @@ static void found(const struct model *state)
 
 /* ---- Every call from a state ---- */
 
+static struct call_of calls[20000]; /* where they are only to be listed */
+static unsigned ncalls;
+static bool listing;
+
 static void step(struct call_of c)
 {
+	if (listing) {
+		c.budget = 9;
+		if (ncalls < sizeof calls / sizeof *calls && c.call != PT_UPDATE)
+			calls[ncalls++] = c;
+		return;
+	}
 	/* Where nothing is stale nobody waits, and it doesn't matter how many flushes are left. */
 	for (unsigned again = 0; again < 2; again++) {
 		c.budget = again ? 0 : 9;
@@ -427,7 +437,7 @@ static void thread_calls(struct call_of c, unsigned t)
 		}
 	c.call = RUN;
 	for (unsigned run = FH_STOPPED; run <= FH_FAULTED; run++)
-		if (run == FH_STOPPED || run == FH_RUNNING || run == FH_FAULTED)
+		if (run != FH_SLEEPING)
 			c.a[1] = run, step(c);
 }
 
@@ -529,13 +539,12 @@ static const struct plan plans[] = {
 	{"threads", 6, 7, 1, FRAMES | THREADS | ROOTS | GRANTS, TYPE(PT4) | TYPE(THREAD), 0, 0, {0}, one_env, 20000},
 	{"CPU and device frames", 8, 8, 1, FRAMES | ENTRIES | GRANTS | RUNS, TYPE(PT1), 1, 2, {LEAF | FH_NX | FH_W, LEAF}, line_and_cpu, 5000},
 };
-#define MIN_STATES 300u
 #define LONG_LIMIT 1000000u /* states, of the larger machines */
 
-static void explore(const struct plan *p)
+static void explore(const struct plan *p, uint64_t quick_states)
 {
 	uint64_t at = 0, looked_at = 0, from = transitions, accepted_before = accepted, depth = 0, end_of_depth = 0;
-	uint64_t limit = quick ? MIN_STATES : long_form ? LONG_LIMIT : p->limit;
+	uint64_t limit = quick ? quick_states : long_form ? LONG_LIMIT : p->limit;
 	unsigned frames = long_form ? p->long_frames : p->frames;
 	plan = p;
 	stored = nseen = 0;
@@ -563,9 +572,37 @@ static void explore(const struct plan *p)
 	printf("# all states that %lu calls lead to; %lu states seen\n", depth - 1, nseen);
 }
 
-void test_states(void)
+/* From some of the states found: every call of one CPU that waits, and meanwhile every call of the other. */
+static void interleave(const struct plan *p)
+{
+	uint64_t at = 0, number = 0, from = pairs, used = 0, every = nseen / (quick ? 4 : long_form ? 400 : 40) + 1;
+	for (; at < stored; number++) {
+		const uint8_t *state = store + at;
+		uint64_t length = get(&state, 2);
+		at += length + 2;
+		if (number % every != 0)
+			continue;
+		unpack(&start, state);
+		ncalls = 0;
+		listing = true;
+		every_call();
+		listing = false;
+		used++;
+		for (unsigned i = 0; i < ncalls; i++)
+			if (calls[i].cpu == 0 && machine_waits(&start, &calls[i]))
+				for (unsigned j = 0; j < ncalls; j++)
+					if (calls[j].cpu == 1)
+						machine_pair(&start, &calls[i], &calls[j]);
+	}
+	tap("%s: %lu calls in the midst of one that waits, from %lu states, come to one after the other", p->name, pairs - from, used);
+}
+
+void test_states(uint64_t quick_states)
 {
 	for (unsigned i = 0; i < sizeof plans / sizeof *plans; i++)
-		if (wanted(plans[i].name))
-			explore(&plans[i]);
+		if (wanted(plans[i].name)) {
+			explore(&plans[i], quick_states);
+			if (plans[i].cpus > 1 && !(quick && quick_states < 100))
+				interleave(&plans[i]);
+		}
 }
