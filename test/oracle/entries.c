@@ -137,7 +137,7 @@ static void every_operation(void)
 					continue;
 				populate(&start, END, 1);
 				uint64_t there = occupant(kind, t);
-				if (!m_is_table(start.f[t].type) || (kind && !there) || (quick && start.f[t].owner != A))
+				if (!m_is_table(start.f[t].type) || (kind && !there) || (quick && start.f[t].owner != A && start.f[t].owner != B))
 					continue;
 				start.f[t].slot[0] = there;
 				unsigned child = fh_pte_pfn(there);
@@ -163,7 +163,7 @@ static void every_operation(void)
 					continue;
 				begin();
 				check_invariants = how < 4;
-				for (unsigned me = ROOT; me <= (quick ? A : C); me++)
+				for (unsigned me = quick && start.f[t].owner == B ? A : ROOT; me <= (quick ? A : C); me++)
 					for (unsigned op = 0; op < FH_NOPS; op++) {
 						uint64_t keep = how & 1 ? FH_KEEP : 0;
 						for (unsigned f = 0; f <= END; f++) {
@@ -193,15 +193,16 @@ static void large_pages(void)
 {
 	uint64_t from = transitions;
 	static const uint64_t bases[] = {FH_NX | FH_W, FH_NX, 0, FH_W};
-	for (unsigned how = 0; how < 13; how++) {
-		if (quick && how > 2 && how < 10)
+	for (unsigned how = 0; how < 14; how++) {
+		if (quick && how > 3 && how < 10)
 			continue;
 		populate(&start, LARGE_RUN * 2 + 8, 1);
 		start.large_exec = how & 1;
-		unsigned owner = how == 8 ? C : how == 9 ? B : A, type = how == 2 || how == 7 ? FH_TABLE : how == 10 || how == 12 ? FH_FREE : FH_DATA;
+		unsigned owner = how == 8 ? C : how == 9 ? B : A, type = FH_DATA;
+		type = how == 2 || how == 7 ? FH_TABLE : how == 10 || how == 12 ? FH_FREE : how == 13 ? FH_DEVICE : type;
 		for (unsigned f = LARGE_RUN; f < LARGE_RUN * 2; f++) {
 			start.f[f].type = type;
-			start.f[f].owner = type == FH_DATA ? owner : 0;
+			start.f[f].owner = type == FH_DATA || type == FH_DEVICE ? owner : 0;
 			for (unsigned s = 0; s < M_SLOTS; s++)
 				start.f[f].slot[s] = type == FH_DATA ? M_MARK : 0;
 		}
@@ -235,7 +236,7 @@ static void large_pages(void)
 				start.f[t].slot[0] = mapped ? RO(LARGE_RUN) | FH_PS | FH_D : 0;
 				begin();
 				for (unsigned me = ROOT; me <= C; me++)
-					for (unsigned i = 0; i < 4 && !(quick && (me != A || i > 1)); i++) {
+					for (unsigned i = 0; i < 4 && !(quick && me != A); i++) {
 						uint64_t e = (uint64_t)LARGE_RUN << 12 | FH_P | FH_U | FH_PS | bases[i];
 						for (unsigned op = 0; op < FH_NOPS; op++) {
 							pt_set(me, op, 0, t, 0, e, op & 1);
@@ -271,7 +272,7 @@ static void every_argument(void)
 		for (unsigned e = ROOT; e <= C; e++) { /* some are granted, dead or frozen */
 			start.f[frame_of(e, FH_DATA)].tenant = m_name_of(&start, e == A ? C : A);
 			start.f[frame_of(e, FH_CPU)].tenant = m_name_of(&start, e == C ? B : C);
-			start.f[frame_of(e, FH_PT1)].stamp = start.clock;
+			start.f[frame_of(e, FH_PT1)].stamp = start.f[frame_of(e, FH_DATA)].stamp = start.clock;
 		}
 		start.f[frame_of(A, FH_ENV)].dead = true;
 		start.f[frame_of(B, FH_ENV)].frozen = true;

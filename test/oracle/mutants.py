@@ -145,7 +145,7 @@ MISTAKES = {
         ("a refused large page keeps its references", "		if (r < 0)\n			put_frames(first, i);\n", ""),
         ("a refused large page drops one too many", "put_frames(first, i);", "put_frames(first, i + 1);"),
         ("a large page counts only its first frame", "r == 0 && i < span(kind); i++) {\n		pfn_t f", "r == 0 && i < 1; i++) {\n		pfn_t f"),
-        ("the tenant's child links, too", "return same(at->me, at->owner) && atomic_get", "return atomic_get"),
+        ("a tenant links into another's table", "return same(at->me, at->owner) && atomic_get", "return atomic_get"),
         ("a link skips a level", "	if (fh_type(state) != at->level + FH_PT1 - 2)\n", "	if (!is_table(fh_type(state)) || fh_type(state) >= at->level + FH_PT1 - 1)\n"),
         ("a stranger's table is linked", "	if (!over && !tenancy(at, c)) /* [link 5] */\n", "	if (0)\n"),
         ("a table is linked by two strangers", "		if (old & LINK_PARENT_MASK) {\n", "		if (0) {\n"),

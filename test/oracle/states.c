@@ -548,7 +548,8 @@ static void explore(const struct plan *p, uint64_t quick_states)
 	unsigned frames = long_form ? p->long_frames : p->frames;
 	plan = p;
 	stored = nseen = 0;
-	memset(seen, 0, seen_size * sizeof *seen);
+	if (seen)
+		memset(seen, 0, seen_size * sizeof *seen);
 	machine_begin(&start, frames, p->cpus);
 	p->begin(&start);
 	found(&start);
@@ -591,7 +592,7 @@ static void interleave(const struct plan *p)
 		for (unsigned i = 0; i < ncalls; i++)
 			if (calls[i].cpu == 0 && machine_waits(&start, &calls[i]))
 				for (unsigned j = 0; j < ncalls; j++)
-					if (calls[j].cpu == 1)
+					if (calls[j].cpu == 1 && (calls[j].call != LOAD || m_refs(&start, calls[j].a[0]))) /* a thread holds the root it runs */
 						machine_pair(&start, &calls[i], &calls[j]);
 	}
 	tap("%s: %lu calls in the midst of one that waits, from %lu states, come to one after the other", p->name, pairs - from, used);
