@@ -189,6 +189,12 @@ static void expect(const struct model *m)
 	}
 }
 
+/* Behind the end stands what a careless check would take for root's. */
+static uint64_t behind_the_end(const struct model *m, unsigned n)
+{
+	return make_state(n == m->nframes ? FH_PT1 : FH_DATA, pfn(2), 0);
+}
+
 void machine_install(const struct model *m)
 {
 	if (!table) {
@@ -224,9 +230,8 @@ void machine_install(const struct model *m)
 			for (unsigned s = 0; s < M_SLOTS; s++)
 				words(n)[m_index(s)] = f->slot[s];
 	}
-	/* Behind the end stands what a careless check would take for root's. */
 	for (unsigned n = m->nframes; n < m->nframes + 600; n++)
-		table[n].state = make_state(FH_DATA, pfn(2), 0);
+		table[n].state = behind_the_end(m, n);
 }
 
 static void differs(unsigned n, const char *what, uint64_t found, uint64_t expected)
@@ -271,7 +276,7 @@ static void compare(const struct model *m)
 	for (unsigned n = 0; n < m->nframes; n++)
 		compare_frame(m, n);
 	for (unsigned n = m->nframes; n < m->nframes + 600; n += n == m->nframes ? 511 : 1)
-		if (table[n].state != make_state(FH_DATA, pfn(2), 0))
+		if (table[n].state != behind_the_end(m, n))
 			disagree("a record behind the end of the table has changed");
 	if (clock_frames.clock != m->clock)
 		disagree("afterwards the clock is %lu, not %lu", clock_frames.clock, m->clock);

@@ -147,7 +147,7 @@ MISTAKES = {
         ("a large page counts only its first frame", "r == 0 && i < span(kind); i++) {\n		pfn_t f", "r == 0 && i < 1; i++) {\n		pfn_t f"),
         ("a tenant links into another's table", "return same(at->me, at->owner) && atomic_get", "return atomic_get"),
         ("a link skips a level", "	if (fh_type(state) != at->level + FH_PT1 - 2)\n", "	if (!is_table(fh_type(state)) || fh_type(state) >= at->level + FH_PT1 - 1)\n"),
-        ("a stranger's table is linked", "	if (!over && !tenancy(at, c)) /* [link 5] */\n", "	if (0)\n"),
+        ("a stranger's table is linked", "same(at->me, at->owner) && atomic_get(&record(c)->tenant) == env_name(at->me);", "same(at->me, at->owner);"),
         ("a table is linked by two strangers", "		if (old & LINK_PARENT_MASK) {\n", "		if (0) {\n"),
         ("who is refused a link keeps the reference", "			ref_put(c);\n			return REFUSE(EBUSY, \"the table is linked", "			return REFUSE(EBUSY, \"the table is linked"),
         ("a foreign link isn't recorded", "	if (r < 0 || own)\n", "	if (r < 0 || own || over)\n"),
@@ -274,7 +274,8 @@ def failed(command):
 def attempt(number, file, sentence, old, new):
     """(caught?, who noticed, what it said)"""
     place = f"{BUILD}/mutants/{number}"
-    os.makedirs(place, exist_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+    os.makedirs(place)
     with open(f"{KERN}/{file}") as f:
         text = f.read()
     if text.count(old) != 1:

@@ -576,7 +576,7 @@ static void explore(const struct plan *p, uint64_t quick_states)
 /* From some of the states found: every call of one CPU that waits, and meanwhile every call of the other. */
 static void interleave(const struct plan *p)
 {
-	uint64_t at = 0, number = 0, from = pairs, used = 0, every = nseen / (quick ? 4 : long_form ? 400 : 40) + 1;
+	uint64_t at = 0, number = 0, from = pairs, used = 0, every = nseen / (quick ? 12 : long_form ? 400 : 40) + 1;
 	for (; at < stored; number++) {
 		const uint8_t *state = store + at;
 		uint64_t length = get(&state, 2);
