@@ -6,7 +6,10 @@
 #include <string.h>
 
 /* Root, its children A and C, A's child B. Each owns a frame of each type. */
-enum { ROOT = 2, A, B, C, FIRST, NTYPES = 9, FREE_FRAME = FIRST + 4 * NTYPES, FREE_KNOWN, FREE_HOT, TABLE_FRAME, KERNEL_FRAME, END };
+enum {
+	ROOT = 2, A, B, C, FIRST, NTYPES = 9,
+	FREE_FRAME = FIRST + 4 * NTYPES, FREE_KNOWN, FREE_HOT, TABLE_FRAME, KERNEL_FRAME, END,
+};
 static const uint8_t types[NTYPES] = {FH_DATA, FH_PT1, FH_PT2, FH_PT3, FH_PT4, FH_ENV, FH_THREAD, FH_CPU, FH_DEVICE};
 #define LARGE_RUN 512u
 
@@ -100,7 +103,8 @@ static void every_bit(void)
 				}
 			}
 	}
-	tap("%lu entries, every bit and pair of bits: accepted or refused as the contract says, with its effects", transitions - from);
+	tap("%lu entries, every bit and pair of bits: accepted or refused as the contract says, with its effects",
+	    transitions - from);
 }
 
 /* What stands in a slot before: kinds from 0; 0 if there are no more, or it can't be at this level. */
@@ -137,7 +141,8 @@ static void every_operation(void)
 					continue;
 				populate(&start, END, 1);
 				uint64_t there = occupant(kind, t);
-				if (!m_is_table(start.f[t].type) || (kind && !there) || (quick && start.f[t].owner != A && start.f[t].owner != B))
+				if (!m_is_table(start.f[t].type) || (kind && !there) ||
+				    (quick && start.f[t].owner != A && start.f[t].owner != B))
 					continue;
 				start.f[t].slot[0] = there;
 				unsigned child = fh_pte_pfn(there);
@@ -185,7 +190,8 @@ static void every_operation(void)
 					}
 			}
 	check_invariants = true;
-	tap("%lu operations on what stands in a slot, for every type, owner, caller, grant and count of references", transitions - from);
+	tap("%lu operations on what stands in a slot, for every type, owner, caller, grant and count of references",
+	    transitions - from);
 }
 
 /* Large pages: all 512 frames count. */
@@ -257,7 +263,8 @@ static void large_pages(void)
 		}
 	}
 	start.f[frame_of(A, FH_PT2)].slot[0] = 0;
-	tap("%lu operations on 2 MiB pages, one of whose frames may be another's, of another type, stale or referenced", transitions - from);
+	tap("%lu operations on 2 MiB pages, one of whose frames may be another's, of another type, stale or referenced",
+	    transitions - from);
 }
 
 /* Every bit and edge of word 0, and the arguments of the other calls. */
@@ -337,8 +344,8 @@ static void every_argument(void)
 						}
 				}
 			}
-		static const long amounts[] = {0, 1, -1, 1990, 2000, 3990, 4000, -1990, -2000, M_ACCOUNT_MAX, M_ACCOUNT_MAX + 1, -M_ACCOUNT_MAX,
-		                               -M_ACCOUNT_MAX - 1, 1l << 62, -(1l << 62)};
+		static const long amounts[] = {0, 1, -1, 1990, 2000, 3990, 4000, -1990, -2000, M_ACCOUNT_MAX,
+		                               M_ACCOUNT_MAX + 1, -M_ACCOUNT_MAX, -M_ACCOUNT_MAX - 1, 1l << 62, -(1l << 62)};
 		for (unsigned e = 0; e < END; e++)
 			for (unsigned i = 0; i < sizeof amounts / sizeof *amounts && start.f[e].type == FH_ENV; i++)
 				from_start(&(struct call_of){.call = QUOTA, .a = {e, amounts[i]}});

@@ -134,8 +134,8 @@ _Noreturn void disagree(const char *format, ...)
 	va_end(args);
 	const struct call_of *c = current;
 	if (c) {
-		printf(" [%s]\n# CPU %u, env %u, %u flushes left: %s(%#lx, %#lx, %#lx, %#lx)\n", call_names[c->call], c->cpu, c->me, c->budget,
-		       call_names[c->call], c->a[0], c->a[1], c->a[2], c->a[3]);
+		printf(" [%s]\n# CPU %u, env %u, %u flushes left: %s(%#lx, %#lx, %#lx, %#lx)\n", call_names[c->call],
+		       c->cpu, c->me, c->budget, call_names[c->call], c->a[0], c->a[1], c->a[2], c->a[3]);
 		for (unsigned i = 0; i < c->nops; i++)
 			say_op(c->ops[i].what, c->ops[i].entry);
 		if (c->call == PT_SET)
@@ -185,7 +185,8 @@ static void expect(const struct model *m)
 		if (m_is_table(f->type))
 			record_of[n].link = m_present(m, n) | (uint64_t)place[n].index << 16 | (uint64_t)place[n].parent << 32;
 		if (f->type == FH_ENV)
-			account_of[n] = (uint64_t)m_owned(m, n) | (uint64_t)f->quota << 31 | (uint64_t)f->dead << 62 | (uint64_t)f->frozen << 63;
+			account_of[n] = (uint64_t)m_owned(m, n) | (uint64_t)f->quota << 31 | (uint64_t)f->dead << 62 |
+			                (uint64_t)f->frozen << 63;
 	}
 }
 
@@ -381,7 +382,8 @@ void machine_copy(struct model *to, const struct model *from)
 
 static bool changed(const struct model *m)
 {
-	if (m->clock != before.clock || memcmp(m->epoch, before.epoch, sizeof m->epoch) || memcmp(m->loaded, before.loaded, sizeof m->loaded))
+	if (m->clock != before.clock || memcmp(m->epoch, before.epoch, sizeof m->epoch) ||
+	    memcmp(m->loaded, before.loaded, sizeof m->loaded))
 		return true;
 	return memcmp(m->f, before.f, m->nframes * sizeof m->f[0]) != 0;
 }
@@ -401,7 +403,8 @@ bool machine_step(struct model *m, const struct call_of *c)
 	transitions++;
 	accepted += r >= 0;
 	if (r < 0 ? !(want.why & m_reason(r)) : want.why != 0 || r != want.value)
-		disagree("returned %ld, not %s %#lx", r, want.why ? "refused for one of" : "", want.why ? want.why : (uint64_t)want.value);
+		disagree("returned %ld, not %s %#lx", r, want.why ? "refused for one of" : "",
+		         want.why ? want.why : (uint64_t)want.value);
 	if (c->call == PT_UPDATE || (c->call == PT_SET && r >= 0))
 		if (old != want.old)
 			disagree("old entry or operations done: %#lx, not %#lx", old, want.old);
@@ -491,8 +494,8 @@ void machine_pair(const struct model *m, const struct call_of *first, const stru
 	if (r1 >= 0)
 		model_call(&other_way, first, NULL);
 	if (!arrived(&one_way) && !arrived(&other_way)) {
-		printf("# meanwhile on CPU %u env %u: %s(%#lx, %#lx, %#lx, %#lx): %ld\n", second->cpu, second->me, call_names[second->call],
-		       second->a[0], second->a[1], second->a[2], second->a[3], r2);
+		printf("# meanwhile on CPU %u env %u: %s(%#lx, %#lx, %#lx, %#lx): %ld\n", second->cpu, second->me,
+		       call_names[second->call], second->a[0], second->a[1], second->a[2], second->a[3], r2);
 		if (second->call == PT_SET)
 			say_op(second->a[0], second->a[1]);
 		disagree("%s at once come to what neither order does: %ld, %ld", "two calls", r1, r2);

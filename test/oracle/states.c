@@ -110,7 +110,8 @@ static void describe(const struct model *m, uint64_t *what)
 	uint64_t next[MAX_FRAMES];
 	for (unsigned n = 0; n < m->nframes; n++) {
 		const struct m_frame *f = &m->f[n];
-		what[n] = mix(mix(f->type | f->dead << 8 | f->frozen << 9 | f->depth << 16, f->stamp), (uint64_t)f->quota | f->serial << 32);
+		what[n] = mix(f->type | f->dead << 8 | f->frozen << 9 | f->depth << 16, f->stamp);
+		what[n] = mix(what[n], (uint64_t)f->quota | f->serial << 32);
 		what[n] = mix(what[n], f->run | f->tenant.serial << 8 | (n <= ROOT ? (uint64_t)(n + 1) << 32 : 0));
 	}
 	for (unsigned round = 0; round < 4; round++) {
@@ -405,8 +406,8 @@ static void entry_calls(struct call_of c, unsigned t)
 /* Two slots at once, two operations at once. */
 static void batches(struct call_of c, unsigned t)
 {
-	static const uint8_t ops[] = {FH_OP_READ, FH_OP_SET, FH_OP_NARROW, FH_OP_CLEAR, FH_OP_HARVEST, FH_OP_CLAIM, FH_OP_UNMAP_FREE, FH_OP_LINK_NEW,
-	                              FH_OP_UNLINK_FREE};
+	static const uint8_t ops[] = {FH_OP_READ, FH_OP_SET, FH_OP_NARROW, FH_OP_CLEAR, FH_OP_HARVEST, FH_OP_CLAIM,
+	                              FH_OP_UNMAP_FREE, FH_OP_LINK_NEW, FH_OP_UNLINK_FREE};
 	c.call = PT_UPDATE;
 	for (unsigned i = 0; i < sizeof ops; i++)
 		for (unsigned f = ROOT; f < start.nframes; f++) {
@@ -528,18 +529,25 @@ static void one_env(struct model *m)
 #define LEAF (FH_P | FH_U)
 static const struct plan plans[] = {
 	{"envs come and go", 7, 8, 1, FRAMES | ENVS | GRANTS, TYPE(ENV), 0, 0, {0}, nothing, 20000},
-	{"pages of two envs", 7, 8, 1, FRAMES | ENTRIES | GRANTS, TYPE(PT1), 1, 1, {LEAF | FH_NX | FH_W}, siblings, 20000},
-	{"rights of two envs", 7, 7, 1, ENTRIES | GRANTS, TYPE(PT1), 2, 2, {LEAF | FH_NX | FH_W | FH_D, LEAF}, table_and_page, 5000},
-	{"pages claimed and freed", 7, 8, 1, FRAMES | ENTRIES | CLAIMS | BATCHES | RUNS, TYPE(PT1), 2, 1, {LEAF | FH_NX | FH_W}, line, 20000},
-	{"windows", 8, 9, 1, ENTRIES | GRANTS, TYPE(PT1) | TYPE(PT2), 2, 2, {LEAF | FH_W, LEAF | FH_NX}, window, 20000},
-	{"windows on two CPUs", 7, 7, 2, FRAMES | ENTRIES | GRANTS | ROOTS, TYPE(PT1) | TYPE(PT2), 1, 1, {LEAF | FH_W}, window, 5000},
+	{"pages of two envs", 7, 8, 1, FRAMES | ENTRIES | GRANTS, TYPE(PT1), 1, 1,
+	 {LEAF | FH_NX | FH_W}, siblings, 20000},
+	{"rights of two envs", 7, 7, 1, ENTRIES | GRANTS, TYPE(PT1), 2, 2,
+	 {LEAF | FH_NX | FH_W | FH_D, LEAF}, table_and_page, 5000},
+	{"pages claimed and freed", 7, 8, 1, FRAMES | ENTRIES | CLAIMS | BATCHES | RUNS, TYPE(PT1), 2, 1,
+	 {LEAF | FH_NX | FH_W}, line, 20000},
+	{"windows", 8, 9, 1, ENTRIES | GRANTS, TYPE(PT1) | TYPE(PT2), 2, 2,
+	 {LEAF | FH_W, LEAF | FH_NX}, window, 20000},
+	{"windows on two CPUs", 7, 7, 2, FRAMES | ENTRIES | GRANTS | ROOTS, TYPE(PT1) | TYPE(PT2), 1, 1,
+	 {LEAF | FH_W}, window, 5000},
 	{"trees", 5, 6, 1, FRAMES | ENTRIES | CLAIMS | BATCHES, TYPE(PT1) | TYPE(PT2) | TYPE(PT3) | TYPE(PT4), 2, 2,
 	 {LEAF | FH_W, LEAF | FH_NX}, one_env, 20000},
-	{"roots on two CPUs", 6, 7, 2, FRAMES | ENTRIES | CLAIMS | ROOTS, TYPE(PT3) | TYPE(PT4), 1, 1, {LEAF | FH_NX}, one_env, 5000},
+	{"roots on two CPUs", 6, 7, 2, FRAMES | ENTRIES | CLAIMS | ROOTS, TYPE(PT3) | TYPE(PT4), 1, 1,
+	 {LEAF | FH_NX}, one_env, 5000},
 	{"threads", 6, 7, 1, FRAMES | THREADS | ROOTS | GRANTS, TYPE(PT4) | TYPE(THREAD), 0, 0, {0}, one_env, 20000},
-	{"CPU and device frames", 8, 8, 1, FRAMES | ENTRIES | GRANTS | RUNS, TYPE(PT1), 1, 2, {LEAF | FH_NX | FH_W, LEAF}, line_and_cpu, 5000},
+	{"CPU and device frames", 8, 8, 1, FRAMES | ENTRIES | GRANTS | RUNS, TYPE(PT1), 1, 2,
+	 {LEAF | FH_NX | FH_W, LEAF}, line_and_cpu, 5000},
 };
-#define LONG_LIMIT 1000000u /* states, of the larger machines */
+#define LONG_LIMIT 200000u /* states, of the larger machines */
 
 static void explore(const struct plan *p, uint64_t quick_states)
 {
@@ -591,11 +599,15 @@ static void interleave(const struct plan *p)
 		used++;
 		for (unsigned i = 0; i < ncalls; i++)
 			if (calls[i].cpu == 0 && machine_waits(&start, &calls[i]))
-				for (unsigned j = 0; j < ncalls; j++)
-					if (calls[j].cpu == 1 && (calls[j].call != LOAD || m_refs(&start, calls[j].a[0]))) /* a thread holds the root it runs */
+				for (unsigned j = 0; j < ncalls; j++) {
+					/* a root that is loaded is held by the thread that runs on it */
+					bool held = calls[j].call != LOAD || m_refs(&start, calls[j].a[0]);
+					if (calls[j].cpu == 1 && held)
 						machine_pair(&start, &calls[i], &calls[j]);
+				}
 	}
-	tap("%s: %lu calls in the midst of one that waits, from %lu states, come to one after the other", p->name, pairs - from, used);
+	tap("%s: %lu calls in the midst of one that waits, from %lu states, come to one after the other", p->name,
+	    pairs - from, used);
 }
 
 void test_states(uint64_t quick_states)
