@@ -240,6 +240,7 @@ static void large_pages(void)
 				if (set && !mapped)
 					continue;
 				start.f[t].slot[0] = mapped ? RO(LARGE_RUN) | FH_PS | FH_D : 0;
+				start.f[t].slot[2] = RW(frame_of(A, FH_PT1));
 				begin();
 				for (unsigned me = ROOT; me <= C; me++)
 					for (unsigned i = 0; i < 4 && !(quick && me != A); i++) {
@@ -253,6 +254,8 @@ static void large_pages(void)
 							pt_set(me, FH_OP_CLAIM, 0, t, 1, e ^ 1ul << b, 1);
 						}
 						pt_set(me, FH_OP_SET, 0, t, 0, RW(frame_of(A, FH_PT1)), 1);
+						pt_set(me, FH_OP_SET, 0, t, 510, e, 1); /* over a link */
+						pt_set(me, FH_OP_CLAIM, 0, t, 510, e, 1);
 						pt_set(me, FH_OP_SET, 0, t, 0, (e & ~(1023ul << 21)) | 1ul << 22, 1); /* the ragged end */
 						pt_set(me, FH_OP_SET, 0, frame_of(B, FH_PT2), 1, e, 1);
 						pt_set(me, FH_OP_CLAIM, i & 1 ? FH_KEEP : 0, frame_of(B, FH_PT2), 1, e, 1);
@@ -284,6 +287,8 @@ static void every_argument(void)
 		start.f[frame_of(A, FH_ENV)].dead = true;
 		start.f[frame_of(B, FH_ENV)].frozen = true;
 		start.f[frame_of(A, FH_PT4)].slot[1] = RX(frame_of(A, FH_PT3));
+		for (unsigned e = ROOT; e <= C; e++)
+			start.f[frame_of(e, FH_PT1)].slot[1] = FH_A | FH_D | FH_AVL; /* a word, not an entry */
 		begin();
 		for (unsigned me = quick ? B : ROOT; me <= C; me++)
 			for (unsigned budget = 0; budget < 2; budget++) {
