@@ -30,8 +30,8 @@ const struct layout layout_generations = {
                "protocol with a kernel: reference counts are in the ownership table already, and a fault handler of forty lines "
                "does the rest. So a program can look for the moment when its data went wrong, go back there, and go on.",
     .area = {
-        {"[null]", 0, 0x10000, AREA_GUARD, 0},
-        {"[text]", 0x400000, 0, AREA_TEXT, RX},
+        {"[null]", 0, 0x10000, AREA_GUARD, 0, .grow = REGION_FIXED},
+        {"[text]", 0x400000, 0, AREA_TEXT, RX, .grow = REGION_FIXED},
         {"[rodata]", 0, 0, AREA_RODATA, RIGHT_R, .after = true},
         {"[data]", 0, 0, AREA_DATA, RW, .after = true},
         {"[bss]", 0, 0, AREA_BSS, RW, .after = true},
