@@ -256,5 +256,5 @@ const char *elf_check(const void *elf, size_t bytes)
 
 	if (wrong)
 		return wrong;
-	return layout_arrange(im.layout, 0, &p) < 0 ? "its layout can't be arranged" : image_fits(&im, &p);
+	return layout_arrange(im.layout, 0, 0, &p) < 0 ? "its layout can't be arranged" : image_fits(&im, &p);
 }

@@ -9,7 +9,7 @@ from machine import Elf, Machine, kernel, register
 class Program:
     def __init__(self, name, path):
         self.name, self.path, self.areas = name, path, []
-        layout = name if os.path.basename(os.path.dirname(path)) == "layout" else "freehold"
+        layout = name.removesuffix("_pie") if os.path.basename(os.path.dirname(path)) == "layout" else "freehold"
         with open(f"{os.path.dirname(kernel().filename)}/layouts/{layout}.areas") as file:
             for low, high, what in (line.rstrip().split(" ", 2) for line in file):
                 self.areas.append((int(low, 16), int(high, 16), what))
