@@ -91,7 +91,7 @@ static void add_stack(const struct area *a)
 {
 	va_t base = layout_stack.hi;
 
-	while (base > layout_stack.lo + a->guard * FH_PAGE && space_get(&space_main, base - FH_PAGE) & FH_P)
+	while (base > layout_stack.lo && space_get(&space_main, base - FH_PAGE) & FH_P)
 		base -= FH_PAGE;
 	struct region r = {
 	    .lo = layout_stack.lo,

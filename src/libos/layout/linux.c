@@ -65,9 +65,8 @@ static int arrange(const struct layout *l, struct places *p)
 	p->heap_gap = random_below(p, DRAW_HEAP, LINUX_HEAP_RND_PAGES) * FH_PAGE;
 	*mmap = (struct extent){LINUX_MMAP_MIN, mmap_base(p)};
 	stack->hi = LINUX_TASK_SIZE - random_below(p, DRAW_STACK, LINUX_STACK_RND_PAGES) * FH_PAGE;
-	uint64_t room = stack->hi - mmap->hi;
-	stack->lo = stack->hi - (p->stack_limit < room ? page_up(p->stack_limit) : room);
-	heap->hi = stack->lo; /* as far as nobody is in its way; mmap_base may be below an ET_DYN if the stack limit is high */
+	stack->lo = stack->hi - (p->stack_limit < GAP_LEAST ? page_up(p->stack_limit) : GAP_LEAST); /* at first: see start */
+	heap->hi = LINUX_TASK_SIZE; /* as far as nobody is in its way; mmap_base is below an ET_DYN if the stack limit is high */
 	return 0;
 }
 
@@ -175,14 +174,17 @@ static int stack(struct child *c, const struct program *p, struct fh_regs *regs)
 	int r = 0;
 
 	most = most > STRINGS_LEAST ? most : STRINGS_LEAST;
-	s.name = top - sizeof(uint64_t) - (strlen(name) + 1);
+	va_t end = top - sizeof(uint64_t);
+	s.name = end - (strlen(name) + 1);
 	s.envp = s.name - measure(p->envp, &r);
 	s.argv = s.envp - measure(p->argv, &r);
-	if (r < 0 || (argc + envc) * sizeof(char *) >= most || top - s.argv > most - (argc + envc) * sizeof(char *))
+	if (r < 0 || (argc + envc) * sizeof(char *) >= most || end - s.argv > most - (argc + envc) * sizeof(char *))
 		return -E2BIG;
 	s.platform = ((s.argv - random_below(&p->places, DRAW_SP, LINUX_SP_RND)) & ~15ul) - sizeof(platform);
 	s.bytes = s.platform - 16;
 	va_t sp = ((s.bytes & ~15ul) - (1 + argc + 1 + envc + 1 + AUX_WORDS) * sizeof(uint64_t)) & ~15ul, low = page_down(sp);
+	if (top - low + STACK_PAGES * FH_PAGE > p->places.stack_limit)
+		return -E2BIG;
 	int64_t copy = mm_map(0, top - low, RW, 0);
 	if (mm_failed(copy))
 		return (int)copy;
