@@ -272,6 +272,7 @@ static void image_of(const struct kind *k, uint64_t seed, uint64_t *random)
 	expect(r.headers == hash(HASH_FIRST, k->elf + h->e_phoff, h->e_phnum * sizeof(Elf64_Phdr)), "AT_PHDR leads to the program headers");
 	expect(aux(&r, AT_RANDOM, &value) && value > r.sp && value + 16 <= r.args_lo, "AT_RANDOM is 16 bytes between the vectors and the strings");
 	expect(r.random[0] != random[0] && r.random[1] != random[1], "other bytes with another seed");
+	expect(r.random[0] != r.random[1], "and not the same 8 twice");
 	expect(r.naux <= 24 && !r.aux[2 * r.naux - 2] && !r.aux[2 * r.naux - 1], "the last of %lu entries is AT_NULL", r.naux);
 	memcpy(random, r.random, 16);
 }
