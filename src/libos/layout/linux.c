@@ -222,7 +222,7 @@ static bool may_begin(struct space *s, const struct region *r, va_t base)
 	bool near = below && below->grow != REGION_GROW_OPEN && below->base < below->end &&
 	            base - below->end < r->guard * FH_PAGE && region_page_rights(s, below, below->end - FH_PAGE);
 
-	return r->end - base <= stack_limit && base >= LINUX_MMAP_MIN && !near;
+	return r->end - base <= stack_limit && !near;
 }
 
 static enum answer fault_stack(struct region *r, struct fault *f)

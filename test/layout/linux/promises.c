@@ -71,6 +71,26 @@ static void counted(void)
 	expect_is(commit.pages, before, "all gone");
 }
 
+/* A second address space promises all that is private once more. */
+static void counted_twice(void)
+{
+	static struct space second; /* not on the stack, which is write-protected meanwhile */
+	int64_t before = commit.pages, shared = map(10, RW, MM_SHARED);
+
+	if (expect_returns(space_fork(&second, space_current()), 0, "a second space")) {
+		expect(commit.pages - before > 10 && commit.pages - before - 10 <= before, "%ld pages promised before, %ld after", before, commit.pages);
+		space_free(&second);
+		expect_is(commit.pages, before + 10, "it is gone");
+	}
+	commit.mode = COMMIT_NEVER;
+	commit.kbytes = 4 * (uint64_t)(commit.pages + 64);
+	expect_returns(space_fork(&second, space_current()), -ENOMEM, "a second space where it may not be promised");
+	commit.kbytes = 0;
+	commit.mode = COMMIT_GUESS;
+	unmap(shared, 10);
+	expect_is(commit.pages, before, "nothing has changed");
+}
+
 static int act_grow(void *arg)
 {
 	int64_t before = commit.pages;
@@ -165,11 +185,15 @@ static void never(void)
 {
 	static const unsigned ratios[] = {50, 80, 100};
 
+	uint64_t plain_pages = 2 * ram();
+	int64_t plain = map(plain_pages, RIGHT_R, 0); /* not promised, but it is the program's size */
 	commit.mode = COMMIT_NEVER;
 	for (unsigned i = 0; i < 3; i++) {
 		commit.ratio = ratios[i];
 		at_the_limit("by the ratio");
+		commit.reserve = 1ul << 40; /* from now on it is 1/32 of the program that is kept */
 	}
+	unmap(plain, plain_pages);
 	commit.kbytes = ram(); /* a quarter of it */
 	at_the_limit("by kbytes");
 	commit.reserve = 0;
@@ -185,6 +209,7 @@ void overcommit(void)
 	expect(commit.on && commit.mode == COMMIT_GUESS && commit.ratio == 50, "mode 0, ratio 50 at first");
 	free(malloc(1)); /* it has what it begins with */
 	counted();
+	counted_twice();
 	expect_is(told(act_grow, NULL, false).status, 20, "the stack's growth by 20 pages counts");
 	expect(told(act_grow_in_vain, NULL, false).who == TOLD_HANDLER, "and is refused where nothing more may be promised");
 	guess();
