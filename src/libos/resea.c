@@ -418,7 +418,7 @@ static int make(unsigned i, const void *elf, size_t bytes)
 	int r;
 
 	const char *wrong = image_open(&t->image, elf, bytes, &layout_resea);
-	if (!wrong && layout_arrange(&layout_resea, 0, &places) == 0)
+	if (!wrong && layout_arrange(&layout_resea, 0, 0, &places) == 0)
 		wrong = image_fits(&t->image, &places);
 	if (wrong) {
 		printf("vm: task %s: %s\n", t->name, wrong);
