@@ -88,10 +88,6 @@ size_t malloc_trim(void);
 /* For fault.c: malloc_default's sentence about an address. False: it has none. */
 bool malloc_explain(const void *address, char *text, size_t bytes);
 
-/* sbrk for classic malloc code: old end, or (void *)-1. Pages come when they are touched: a touch without a frame left kills
- * the program. source_grow (source.h) says no instead. */
-void *morecore(intptr_t n);
-
 /* For fork.c: the heap stands still, and the child's is whole. */
 void heap_fork(enum heap_fork);
 
