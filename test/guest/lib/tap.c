@@ -139,14 +139,14 @@ void tap_begin(void)
 	if (raw_new(&r, 64) < 0 || raw_end(&r) < 0 || raw_here(&r) < 0 || raw_end(&r) < 0)
 		panic("no raw threads");
 	malloc_trim();
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), heap_start(), STACK_LIMIT);
 	owned_before = frames_owned() - kit_pages();
 }
 
 int tap_end(void)
 {
 	malloc_trim();
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), heap_start(), STACK_LIMIT);
 	is((int64_t)(frames_owned() - kit_pages()), (int64_t)owned_before,
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)
