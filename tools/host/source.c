@@ -117,13 +117,17 @@ static void discard_locked(char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i += SOURCE_PAGE) {
 		uint32_t *word = word_of((uintptr_t)p + i, false);
-		if (!word || !*word)
+		if (!word) { /* nothing was ever here, as far as the leaf goes */
+			i += (LEAF_PAGES - 1 - (uintptr_t)(p + i) / SOURCE_PAGE % LEAF_PAGES) * SOURCE_PAGE;
 			continue;
+		}
+		if (!*word)
+			continue;
+		ASAN_UNPOISON_MEMORY_REGION(p + i, SOURCE_PAGE);
 		unref(*word & ~HELD);
 		*word = 0;
 		committed -= SOURCE_PAGE;
 	}
-	ASAN_UNPOISON_MEMORY_REGION(p, n);
 	close_off(p, n);
 }
 

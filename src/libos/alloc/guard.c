@@ -25,7 +25,7 @@
 /* Where a block stands in its pages. For all that come; a program or a debugger sets it. */
 enum guard_side { GUARD_END, GUARD_START } guard_side = GUARD_END;
 
-#define ARENA (1ul << 36)
+#define ARENA (1ul << 34)
 #define QUARANTINE 256u
 #define SIZES 64u /* lists of places by number of pages; the last one for all above */
 #define FENCE 0xfbu
