@@ -13,7 +13,7 @@
 
 size_t memory_held(void)
 {
-	space_trim(space_current(), heap_start(), STACK_LIMIT);
+	trim_tables();
 	return (frames_owned() - (meta_end() - META_VA) / FH_PAGE) * FH_PAGE;
 }
 
