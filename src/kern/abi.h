@@ -139,6 +139,7 @@ static inline uint64_t fh_pte_pfn(uint64_t entry) { return entry >> 12 & FH_PFN_
  * over consecutive slots of one table, the pfn in the entry advancing by 1 (by 512 for a 2 MiB entry).
  *
  *   word 0   op 0-3 | flags 4-7 | count 8-17 (1-512) | index 18-26 | table pfn 32-58 | status 59-63 (written back)
+ *            27-29: what the rounds done so far saw, if it stopped midway; 0 at first
  *   word 1   entry; written back: the last old entry, with A and D ORed over all slots
  */
 struct fh_op {
@@ -516,7 +517,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  * Returns when no CPU can use a translation to the frames (at most 64) by an entry that had gone, or had had more rights,
  * before the call: after taking one page out of a window, say, or a right, that its tenant must not have any more. For a
- * table: by a link that had gone.
+ * table: by a link that had gone. Not for TABLE and CPU frames, which all may read.
  *
  *   EINVAL  n is 0, or the run leaves the table
  *   EAGAIN  the slice's forced flushes are spent
@@ -539,8 +540,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * - a non-present word is the libOS's own, but must not name a frame (L1TF): its address bits are 0 or beyond the table;
  *   with PS set in a PT2 or PT3 it names a whole large page.
  *
- * CLAIM and LINK_NEW take FREE frames for the table's owner, against its quota. UNMAP_FREE and UNLINK_FREE skip empty
- * slots.
+ * CLAIM and LINK_NEW take FREE frames for the table's owner, against its quota. In an empty slot UNMAP_FREE and
+ * UNLINK_FREE only leave their word.
  *
  *   EINVAL     malformed operation, entry or va; slot 511; a leaf where a link is asked for, or the reverse
  *   EPERM      no authority over the table or the frame, nor (or not any more) a grant of the table linked; frame and table

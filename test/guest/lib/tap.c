@@ -6,21 +6,28 @@
 
 #include "raw.h"
 
-static unsigned run, failed;
+static struct tap_lines own, *count = &own;
+static const char *prefix = "";
 static uint64_t owned_before;
+
+void tap_for(struct tap_lines *c, const char *p)
+{
+	count = c;
+	prefix = p;
+}
 
 static bool line(bool passed, const char *sentence, va_list args)
 {
 	char text[256];
 
 	vsnprintf(text, sizeof(text), sentence, args);
-	printf("%sok %u - %s\n", passed ? "" : "not ", ++run, text);
-	failed += !passed;
+	printf("%sok %u - %s%s\n", passed ? "" : "not ", ++count->run, prefix, text);
+	count->failed += !passed;
 	return passed;
 }
 
-void tap_continue(unsigned n) { run = n; }
-unsigned tap_count(void) { return run; }
+void tap_continue(unsigned n) { count->run = n; }
+unsigned tap_count(void) { return count->run; }
 
 bool ok(bool passed, const char *sentence, ...)
 {
@@ -72,7 +79,7 @@ void skip(const char *why, const char *sentence, ...)
 	va_start(args, sentence);
 	vsnprintf(text, sizeof(text), sentence, args);
 	va_end(args);
-	printf("ok %u - %s # SKIP %s\n", ++run, text, why);
+	printf("ok %u - %s%s # SKIP %s\n", ++count->run, prefix, text, why);
 }
 
 void note(const char *format, ...)
@@ -130,8 +137,7 @@ pfn_t frame_at(const volatile void *p)
 	return e & FH_P ? fh_pte_pfn(e) : 0;
 }
 
-/* The kit keeps pages for its records: they only grow, and are no loss. */
-static uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
+uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
 
 void trim_tables(void)
 {
@@ -157,6 +163,14 @@ void tap_forget(void)
 	owned_before = frames_owned() - kit_pages();
 }
 
+int tap_plan(void)
+{
+	printf("1..%u\n", count->run);
+	if (count->failed)
+		printf("# %u of %u failed\n", count->failed, count->run);
+	return count->failed != 0;
+}
+
 int tap_end(void)
 {
 	malloc_trim();
@@ -165,8 +179,5 @@ int tap_end(void)
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)
 		is(sys_env_ctl(0, FH_ENV_AUDIT, 0, 0), 0, "the audit recomputes every invariant and finds none broken");
-	printf("1..%u\n", run);
-	if (failed)
-		printf("# %u of %u failed\n", failed, run);
-	return failed != 0;
+	return tap_plan();
 }

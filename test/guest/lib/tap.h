@@ -38,7 +38,17 @@ void tap_forget(void);
 /* Free the page tables of the heap and of mappings that are empty now. */
 void trim_tables(void);
 
+/* For programs that print their lines into one TAP stream, one after the other: count on in *c, and begin each sentence with
+ * `prefix`. tap_plan ends the stream. */
+struct tap_lines {
+	unsigned run, failed;
+};
+void tap_for(struct tap_lines *c, const char *prefix);
+int tap_plan(void);
+
 uint64_t frames_owned(void);
+/* Pages that the kit keeps for its records: they only grow, and are no loss. */
+uint64_t kit_pages(void);
 /* A sequence of numbers that is the same in every run. */
 uint64_t random64(void);
 /* A page table entry of this space, and the frame it names. */
