@@ -139,16 +139,27 @@ pfn_t frame_at(const volatile void *p)
 
 uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
 
+void trim_tables(void)
+{
+	space_trim(space_current(), layout_heap.lo, layout_heap.hi);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+}
+
 void tap_begin(void)
 {
 	struct raw r;
 
-	/* What is made once and kept: the heap's first page, stack, tables of the scratch area. */
-	free(malloc(64));
+	/* What is made once and kept: stack, tables of the scratch area. */
 	cpu_touch_stack(16 * FH_PAGE);
 	if (raw_new(&r, 64) < 0 || raw_end(&r) < 0 || raw_here(&r) < 0 || raw_end(&r) < 0)
 		panic("no raw threads");
-	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+	tap_forget();
+}
+
+void tap_forget(void)
+{
+	malloc_trim();
+	trim_tables();
 	owned_before = frames_owned() - kit_pages();
 }
 
@@ -162,7 +173,8 @@ int tap_plan(void)
 
 int tap_end(void)
 {
-	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+	malloc_trim();
+	trim_tables();
 	is((int64_t)(frames_owned() - kit_pages()), (int64_t)owned_before,
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)

@@ -32,6 +32,12 @@ int tap_end(void);
 void tap_continue(unsigned n);
 unsigned tap_count(void);
 
+/* Frames that are owned now are no loss. */
+void tap_forget(void);
+
+/* Free the page tables of the heap and of mappings that are empty now. */
+void trim_tables(void);
+
 /* For programs that print their lines into one TAP stream, one after the other: count on in *c, and begin each sentence with
  * `prefix`. tap_plan ends the stream. */
 struct tap_lines {
