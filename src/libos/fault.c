@@ -10,6 +10,7 @@
 
 #include "console.h"
 #include "env.h"
+#include "heap.h"
 #include "machine.h"
 #include "mm.h"
 #include "spacewalk.h"
@@ -79,6 +80,8 @@ static enum answer present(struct fault *f, pte_t e)
 {
 	unsigned rights = pte_rights(e);
 
+	if (e & PTE_HELD && !(need(f) & RIGHT_X))
+		return FAULT_DONE; /* until it is let go */
 	if (!(rights & need(f)))
 		return FAULT_KILL;
 	if (!(f->error & FAULT_WRITE) || e & FH_W)
@@ -205,10 +208,17 @@ static void explain_region(struct space *s, struct region *r, va_t address, uint
 		       "quota is used up\n", name_of(r), r->base, r->end, s->frames->name);
 }
 
+/* The allocator is linked only into programs that use malloc. */
+extern __typeof__(malloc_explain) malloc_explain __attribute__((weak));
+
 void fault_explain(va_t address, uint64_t error)
 {
 	struct space *s = space_current();
 	struct region *r;
+	char text[CONSOLE_LINE / 2];
+
+	if (malloc_explain && malloc_explain((const void *)address, text, sizeof(text)))
+		printf("  %s\n", text);
 
 	if (address < FH_PAGE)
 		kputs("  page 0: a null pointer\n");

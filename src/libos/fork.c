@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "child.h"
+#include "heap.h"
 #include "machine.h"
 #include "meta.h"
 #include "region.h"
@@ -191,7 +192,6 @@ static int64_t space_fork_here(uint64_t saved, void *arg)
 
 static char fork_stack[4 * FH_PAGE] __attribute__((aligned(4096)));
 static struct mutex fork_mutex; /* guards fork_stack */
-extern struct mutex heap_mutex; /* heap.c: held across a fork, so that the child's heap is consistent */
 
 /* Copy the pages mapped in [base, end) now. */
 static int copy_range(struct child *c, struct space *from, va_t base, va_t end)
@@ -253,7 +253,7 @@ static _Noreturn void fork_child(uint64_t saved, pfn_t root)
 	env_list_reset();
 	console_reset();
 	meta_reset();
-	heap_mutex.word = fork_mutex.word = 1; /* held by us, nobody waits: env_fork will unlock them */
+	fork_mutex.word = 1; /* held by us, nobody waits: env_fork will unlock it */
 	orphan_reset();
 	frames_init(info);
 	startup_views();
@@ -310,14 +310,14 @@ int env_fork(struct env **child)
 	if (upcall_depth() || thread_self() != &thread_main)
 		return -EBUSY;
 	cpu_fx_control_save(&control);
-	mutex_lock(&heap_mutex);
+	heap_fork(HEAP_FORK_BEFORE);
 	/* The handle is written while the stack is write-protected: it goes through kit memory. */
 	struct env **box = meta_alloc(sizeof(*box));
 	int64_t r = box ? on_fork_stack(env_fork_here, box) : -ENOMEM;
 	if (box && r > 0)
 		handle = *box;
 	meta_free(box, sizeof(*box));
-	mutex_unlock(&heap_mutex);
+	heap_fork(r == 0 ? HEAP_FORK_CHILD : HEAP_FORK_PARENT);
 	if (r > 0)
 		*child = handle;
 	if (r == 0)

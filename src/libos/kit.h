@@ -16,6 +16,7 @@
 #include "region.h"
 #include "revoke.h"
 #include "share.h"
+#include "source.h"
 #include "space.h"
 #include "start.h"
 #include "sync.h"

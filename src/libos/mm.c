@@ -84,6 +84,21 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	return va && error == 0 ? (int64_t)va : error == -EDQUOT ? -ENOMEM : error;
 }
 
+int64_t mm_reserve(size_t bytes, size_t align)
+{
+	struct space *s = space_current();
+
+	if (bytes == 0 || bytes > MM_HI || align < FH_PAGE || align & (align - 1))
+		return -EINVAL;
+	bytes = page_up(bytes);
+	space_lock(s);
+	va_t va = region_gap(s, MM_LO, MM_HI, bytes, align);
+	struct region r = {.base = va, .end = va + bytes, .fault = fault_zero};
+	int error = va ? region_add(s, &r) : -ENOMEM;
+	space_unlock(s);
+	return error < 0 ? error : (int64_t)va;
+}
+
 int mm_unmap(va_t address, size_t bytes)
 {
 	struct space *s = space_current();
@@ -179,7 +194,8 @@ int heap_init(va_t start)
 va_t heap_start(void) { return heap_lo; }
 va_t heap_end(void) { return heap_break; }
 
-int64_t heap_grow(intptr_t n)
+/* Move the break; with `eager` the pages that it passes are filled. */
+static int64_t grow(intptr_t n, bool eager)
 {
 	struct space *s = space_current();
 
@@ -191,12 +207,19 @@ int64_t heap_grow(intptr_t n)
 	struct region *r = region_find(s, heap_lo);
 	int error = fits && r && page_up(new) <= r->hi ? 0 : -ENOMEM;
 	if (error == 0) {
-		va_t end = r->end;
-		r->end = page_up(new);
-		heap_break = new;
-		if (r->end < end)
-			error = space_drop(s, r->end, (end - r->end) / FH_PAGE);
+		va_t end = r->end, top = page_up(new), high = top > end ? top : end;
+		if (eager && top > end)
+			error = space_fill(s, end, (top - end) / FH_PAGE, r->rights);
+		r->end = error == 0 ? top : end;
+		heap_break = error == 0 ? new : old;
+		if (r->end < high) { /* what is past the end: given up, or filled in vain */
+			int dropped = space_drop(s, r->end, (high - r->end) / FH_PAGE);
+			error = error < 0 ? -ENOMEM : dropped;
+		}
 	}
 	space_unlock(s);
 	return error < 0 ? error : (int64_t)old;
 }
+
+int64_t heap_grow(intptr_t n) { return grow(n, false); }
+int64_t heap_grow_eager(intptr_t n) { return grow(n, true); }

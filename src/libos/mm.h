@@ -36,6 +36,11 @@ int64_t mm_stack(struct space *, size_t bytes, const char *name);
 /* brk: the end of the heap. heap_grow(n) moves it by n bytes and returns the old end, or -ENOMEM with nothing changed
  * (past HEAP_LIMIT, another region in the way, below its start). Pages come on demand; shrinking frees them. */
 int64_t heap_grow(intptr_t n);
+/* The same, and the pages are there when it returns; -ENOMEM also if there are not enough frames. */
+int64_t heap_grow_eager(intptr_t n);
+/* Addresses that nothing else will be mapped at, aligned to `align` (a power of two, at least a page), for space_fill,
+ * space_move and space_drop to put pages at: a touch where there is none kills. The address or -errno. */
+int64_t mm_reserve(size_t bytes, size_t align);
 va_t heap_start(void);
 va_t heap_end(void);
 /* For start.c: the heap begins at `start`, page-aligned. */

@@ -67,6 +67,8 @@ static inline pte_t pte_make(pfn_t pfn, unsigned rights)
  * says that the program has the right; its first write copies the frame, or takes it if nobody else has it any more. */
 #define PTE_FORKED (1ul << 11)
 #define PTE_MAY_WRITE (1ul << 10)
+/* Its content is being moved: who writes to it waits (space_hold). */
+#define PTE_HELD (1ul << 9)
 /* Rights that the program has there. */
 static inline unsigned pte_rights(pte_t e)
 {
@@ -135,6 +137,18 @@ int space_unmap(struct space *, va_t va, size_t n);
 int space_protect(struct space *, va_t va, size_t n, unsigned rights);
 /* The same, and pages not there yet will have these rights too, in a region whose others get `rest`. */
 int space_promise(struct space *, va_t va, size_t n, unsigned rights, unsigned rest);
+/*
+ * Move what is mapped in [from, from + n pages) to `to`, frames and all: no byte is copied. 2 MiB pages and, where nothing
+ * else stands in them, whole level-1 tables move in one step, if `to` and `from` are alike modulo 2 MiB. The two ranges
+ * don't overlap, and no other thread fills or drops pages in them. -EEXIST: something is mapped at `to`; -ENOMEM: no frame
+ * for a table. Then nothing has moved.
+ */
+int space_move(struct space *, va_t to, va_t from, size_t n);
+/* The page at va (mapped, 4 KiB) becomes a second view of the frame of page `of`; its own is freed if nothing else refers
+ * to it. */
+int space_alias(struct space *, va_t va, va_t of);
+/* Hold the page at va (mapped, 4 KiB): reads go on, writes wait in the fault handler until it is let go or replaced. */
+int space_hold(struct space *, va_t va, bool hold);
 /* Turn the 2 MiB page at va (2 MiB-aligned) into 512 of 4 KiB. 0 also if there is none. */
 int space_split(struct space *, va_t va);
 /* Free every empty table in [va, end): returns how many. Where others may be filling them: under the space's lock. */

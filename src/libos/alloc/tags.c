@@ -1,5 +1,5 @@
 /*
- * alloc.c - the kit's allocator: boundary tags (Knuth, TAOCP 1, 2.5) and free lists by powers of two.
+ * tags.c - the kit's allocator: boundary tags (Knuth, TAOCP 1, 2.5) and free lists by powers of two.
  *
  *   | head | user bytes ............ | head | ...        head: {size of the block before, own size | USED}
  *          ^ 16-aligned
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "heap.h"
+#include "source.h"
 
 struct head {
 	size_t before; /* size of the block before, 0: none */
@@ -89,9 +90,9 @@ static void release(struct tags *t, struct head *h)
 static int extend(struct tags *t, size_t size)
 {
 	size_t n = size + 2 * HEAD > GROW ? (size + 2 * HEAD + 15) & ~15ul : GROW;
-	char *p = morecore((intptr_t)n);
+	char *p = source_grow((intptr_t)n);
 
-	if (p == (char *)-1)
+	if (!p)
 		return 0;
 	struct head *h;
 	if (t->end && p == (char *)(t->end + 1)) {
