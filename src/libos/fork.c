@@ -287,7 +287,7 @@ static int64_t env_fork_here(uint64_t saved, void *arg)
 	    .rdi = saved,
 	    .rsi = c.space.root,
 	};
-	if (r < 0 || (r = child_start(&c, &regs, (uint64_t)&thread_main, half > 4 ? 4 : half, false)) < 0)
+	if (r < 0 || (r = child_start(&c, &regs, (uint64_t)thread_main.tcb, half > 4 ? 4 : half, false)) < 0)
 		return child_abandon(&c, r);
 	*(struct env **)arg = c.env;
 	return 1;

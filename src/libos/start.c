@@ -28,13 +28,24 @@ extern const char __image_start[], __rodata_start[], __data_start[], __image_end
 int main(int argc, char **argv); /* the program's */
 _Noreturn void start_c(const struct fh_info *in, uint64_t *stack);
 
-/* The first thread's own struct: name, frames, FS base. */
+static void set_bases(void)
+{
+	uint64_t offset, size;
+	struct fh_thread_args *a = batch_area(&offset, &size);
+
+	*a = (struct fh_thread_args){
+	    .fields = FH_SET_BASES, .fs_base = (uint64_t)thread_main.tcb, .gs_base = (uint64_t)thread_main.upcall};
+	sys_thread_write(0, offset);
+}
+
+/* The first thread's own struct: name, frames, FS base. Until tls_init there is no thread-local storage, only errno. */
 static void thread_init(void)
 {
+	static uint64_t early_tcb[64];
 	struct fh_upcall *upcall = (struct fh_upcall *)info->upcall_va;
-	uint64_t offset, size;
 
-	thread_main.tls[0] = (uint64_t)&thread_main;
+	early_tcb[0] = (uint64_t)early_tcb;
+	thread_main.tcb = early_tcb;
 	thread_main.space = &space_main;
 	thread_main.place = THREADS_VA;
 	thread_main.upcall = upcall;
@@ -43,10 +54,15 @@ static void thread_init(void)
 	upcall->libos[UPCALL_LIBOS_THREAD] = (uint64_t)&thread_main;
 	upcall->libos[UPCALL_LIBOS_ROOT] = space_main.root;
 	upcall->libos[UPCALL_LIBOS_SPACE] = (uint64_t)&space_main;
-	struct fh_thread_args *a = batch_area(&offset, &size);
-	*a = (struct fh_thread_args){
-	    .fields = FH_SET_BASES, .fs_base = (uint64_t)&thread_main, .gs_base = (uint64_t)upcall};
-	sys_thread_write(0, offset);
+	set_bases();
+}
+
+/* Its thread-local storage, as soon as there is memory for it. */
+static void tls_init(void)
+{
+	if (!(thread_main.tcb = tls_new()))
+		panic("start: no frames");
+	set_bases();
 }
 
 void startup_views(void)
@@ -156,6 +172,7 @@ _Noreturn void start_c(const struct fh_info *in, uint64_t *stack)
 	if (space_fill(&space_main, THREADS_VA + THREAD_STACKS, (THREAD_PLACE - THREAD_STACKS) / FH_PAGE, RIGHT_R | RIGHT_W))
 		panic("start: no frames");
 	startup_views();
+	tls_init();
 	/* A table for the copy page of copy-on-write is there: it shares the level-1 table of the handler stacks. */
 	regions_init();
 

@@ -114,7 +114,7 @@ static int thread_describe(struct thread *t)
 	*a = (struct fh_thread_args){
 	    .fields = FH_SET_ALL,
 	    .regs = {.rip = (uint64_t)thread_entry, .rsp = t->stack_hi, .rdi = (uint64_t)t, .rflags = 2},
-	    .fs_base = (uint64_t)t,
+	    .fs_base = (uint64_t)t->tcb,
 	    .gs_base = (uint64_t)t->upcall,
 	    .root = t->space->root,
 	    .upcall = fh_pte_pfn(*window_slot((va_t)t->upcall, 1)),
@@ -141,6 +141,7 @@ static void thread_free(struct thread *t)
 		space_unlock(t->space);
 	}
 	place_put(t->place);
+	tls_free(t->tcb);
 	meta_free(t, sizeof(*t));
 }
 
@@ -151,11 +152,11 @@ struct thread *thread_new(void (*run)(void *), void *arg, struct space *space)
 
 	if (!t)
 		return NULL;
-	t->tls[0] = (uint64_t)t;
 	t->space = space ? space : space_current();
 	t->run = run;
 	t->arg = arg;
-	if (!(t->place = place_get())) {
+	if (!(t->tcb = tls_new()) || !(t->place = place_get())) {
+		tls_free(t->tcb);
 		meta_free(t, sizeof(*t));
 		return NULL;
 	}

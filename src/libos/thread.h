@@ -23,8 +23,8 @@
 #define THREAD_STACK_BYTES (256 * 1024ul) /* reserved for a thread_new stack; pages come on demand */
 
 struct thread {
-	uint64_t tls[64];    /* FS base: first word points to itself; errno and canary of musl lie inside */
 	uint64_t name;       /* of the THREAD frame */
+	uint64_t *tcb;       /* FS base: the thread's `__thread` variables lie before it (tls.c) */
 	struct space *space; /* it runs in */
 	va_t place;          /* its 64 KiB */
 	struct fh_upcall *upcall;
@@ -81,6 +81,10 @@ int slot_take_env(pfn_t env);
 int slot_claim(unsigned lo, unsigned hi);
 /* The CPU frames, mapped: CPU i. NULL past the last. */
 const volatile struct fh_cpu *cpu_view(unsigned i);
+
+/* The running program's `__thread` variables as they are at first, for one thread: its FS base. NULL: no frames. */
+uint64_t *tls_new(void);
+void tls_free(uint64_t *tcb);
 
 /* For start.c and fork.c: the first thread is the only one; no other holds the lock. */
 void thread_reset(void);

@@ -280,7 +280,7 @@ static void own_things(void *arg)
 			thread_yield();
 		for (volatile unsigned k = 0; k < 300; k++)
 			;
-		if (errno != (int)me + 1000 || fs_word() != (uint64_t)thread_self() || thread_self()->tls[0] != fs_word())
+		if (errno != (int)me + 1000 || fs_word() != (uint64_t)thread_self()->tcb)
 			count_bad(&tally, "thread %lu: errno %d, FS block %#lx", me, errno, fs_word());
 		if (local[i % 64] != (char)me)
 			count_bad(&tally, "thread %lu: its stack", me);
