@@ -34,7 +34,8 @@ static const volatile struct fh_env *account;
 static const volatile pte_t *tables; /* its PT4 */
 static uint64_t quota;
 static uint64_t own_calls; /* this program's, since it slept last */
-static struct spent round_trip;
+#define CALIBRATIONS 256u
+static struct spent round_trip; /* sum of so many */
 static uint64_t runner_frames;
 
 static struct spent now(void)
@@ -52,6 +53,23 @@ static struct spent now(void)
 
 static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
+/*
+ * Who waits here has no deadline of its own: some CPU would have to be woken to watch it, at each call. A second thread looks
+ * now and then whether it is late.
+ */
+#define BELL_LATE (1ul << (BELL_USER + 1 + LANES))
+#define WATCH_MS 50
+static volatile uint64_t late;
+
+static void watch(void *waiter)
+{
+	for (;;) {
+		thread_sleep(WATCH_MS);
+		if (cpu_tsc() >= late)
+			sys_thread_switch((uint64_t)waiter, BELL_LATE, 1ul << BELL_USER, cpu_tsc());
+	}
+}
+
 static bool make_channel(unsigned lanes)
 {
 	if (!channel) {
@@ -62,6 +80,10 @@ static bool make_channel(unsigned lanes)
 	}
 	memset(channel, 0, FH_PAGE);
 	channel->grader = thread_self_name();
+	static bool watched;
+	if (!watched && !thread_new(watch, (void *)thread_self_name(), NULL))
+		return fail("no thread to watch");
+	watched = true;
 	channel->lanes = lanes;
 	struct space s = child_space(env);
 	int r = space_map(&s, CHANNEL_VA, fh_pte_pfn(space_get(space_current(), (va_t)channel)), 1, RIGHT_R | RIGHT_W);
@@ -72,10 +94,11 @@ static bool make_channel(unsigned lanes)
 /* Wait until all of `bits` have rung. */
 static bool wait(uint64_t to, uint64_t bits, uint64_t limit)
 {
-	uint64_t deadline = cpu_tsc() + limit, give = LANE_GO, mine = 1ul << BELL_CHILD;
+	const uint64_t mine = 1ul << BELL_CHILD | BELL_LATE;
 
+	late = cpu_tsc() + limit;
 	while (bits) {
-		int64_t r = sys_thread_switch(to, to ? give : 0, bits | mine, deadline);
+		int64_t r = sys_thread_switch(to, to ? LANE_GO : 0, bits | mine, 0);
 		if (r == -ESRCH || r == -EPERM)
 			return fail("its thread is gone");
 		to = 0;
@@ -86,7 +109,7 @@ static bool wait(uint64_t to, uint64_t bits, uint64_t limit)
 		if (env_state(env) == ENV_FAULTED)
 			return fail("the program faulted past its handlers: %s at rip %#lx", upcall_vector_name((unsigned)env->view->regs.vector),
 			            env->view->regs.rip);
-		if (bits && cpu_tsc() >= deadline)
+		if (bits && cpu_tsc() >= late)
 			return fail("it had not come back after %lu million instructions", limit / 1000000);
 	}
 	return true;
@@ -162,10 +185,11 @@ bool subject_call(unsigned lane, enum lane_op op, uint64_t p, uint64_t n, uint64
 	if (!l->done)
 		return fail("it rang, but had not come back");
 	if (spent) {
-		spent->instructions += less(b.instructions - a.instructions, round_trip.instructions);
-		spent->upcalls += less(b.upcalls - a.upcalls, round_trip.upcalls);
-		spent->calls += less(b.calls - a.calls, round_trip.calls);
-		spent->flushes += less(b.flushes - a.flushes, round_trip.flushes);
+		spent->round_trips++;
+		spent->instructions += b.instructions - a.instructions;
+		spent->upcalls += b.upcalls - a.upcalls;
+		spent->calls += b.calls - a.calls;
+		spent->flushes += b.flushes - a.flushes;
 	}
 	return true;
 }
@@ -191,21 +215,19 @@ bool subject_round(unsigned work, unsigned round, uint64_t *instructions)
 
 void subject_calibrate(void)
 {
-	struct spent least = {~0ul, ~0ul, ~0ul, ~0ul};
-
 	runner_frames = 0;
 	runner_frames = subject_held();
 	round_trip = (struct spent){0};
-	for (unsigned i = 0; i < 64; i++) {
-		struct spent s = {0};
-		if (!subject_call(0, LANE_NOP, 0, 0, 0, NULL, &s))
+	for (unsigned i = 0; i < CALIBRATIONS; i++)
+		if (!subject_call(i % (unsigned)channel->lanes, LANE_NOP, 0, 0, 0, NULL, &round_trip))
 			panic("no round trip: %s", trouble);
-		least.instructions = s.instructions < least.instructions ? s.instructions : least.instructions;
-		least.upcalls = s.upcalls < least.upcalls ? s.upcalls : least.upcalls;
-		least.calls = s.calls < least.calls ? s.calls : least.calls;
-		least.flushes = s.flushes < least.flushes ? s.flushes : least.flushes;
-	}
-	round_trip = least;
+}
+
+struct spent subject_spent(const struct spent *s)
+{
+#define NET(field) less(s->field, round_trip.field * s->round_trips / CALIBRATIONS)
+	return (struct spent){NET(instructions), NET(upcalls), NET(calls), NET(flushes), 0};
+#undef NET
 }
 
 /* Quota that it has given away is used by somebody below it, or lost to it: that counts as held. */

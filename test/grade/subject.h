@@ -16,6 +16,7 @@
 
 struct spent {
 	uint64_t instructions, upcalls, calls, flushes;
+	uint64_t round_trips;
 };
 
 extern struct channel *channel;
@@ -28,13 +29,15 @@ bool subject_start(const struct module *program, uint64_t quota, unsigned lanes)
 /* The end of it, in whatever state it is: no frame is left of it. */
 void subject_end(void);
 
-/* One call, on one thread. *result may be NULL. False: it didn't come back. What it cost, the round trip to an allocator
- * that does nothing less, is added to *spent, if that isn't NULL. */
+/* One call, on one thread. *result may be NULL. False: it didn't come back. What it cost, with the round trip, is added
+ * to *spent, if that isn't NULL. */
 bool subject_call(unsigned lane, enum lane_op op, uint64_t p, uint64_t n, uint64_t align, uint64_t *result, struct spent *spent);
 /* A round of a workload on all threads at once. */
 bool subject_round(unsigned work, unsigned round, uint64_t *instructions);
 /* Told by the run with allocator_none: what a round trip costs, and how many frames the runner has without an allocator's. */
 void subject_calibrate(void);
+/* Without the round trips. */
+struct spent subject_spent(const struct spent *);
 
 /* Frames it holds, above those of the runner itself: those that it owns or has handed on to envs below it. */
 uint64_t subject_held(void);

@@ -66,6 +66,7 @@ void trace_run(const struct job_trace *t, unsigned lanes)
 	subject_end();
 	if (!good)
 		say("wrong %s %s", t->name, trouble);
+	struct spent s = subject_spent(&c.spent);
 	say("trace %s ok=%d ops=%u of=%u instructions=%lu live=%lu held=%lu left=%lu upcalls=%lu calls=%lu flushes=%lu", t->name, good,
-	    done, t->nops, c.spent.instructions, c.most, c.held, left, c.spent.upcalls, c.spent.calls, c.spent.flushes);
+	    done, t->nops, s.instructions, c.most, c.held, left, s.upcalls, s.calls, s.flushes);
 }
