@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Grade allocators: run build/grade/NAME.elf in the machine (test/grade/grader.c), with 1 CPU and with 4, and say what it is
 worth: a table, TAP at its end, and build/grade/NAME.json. How it is scored: docs/allocators.md and test/grade/score.conf."""
-import argparse, collections, json, os, re, secrets, shutil, struct, subprocess, sys, tempfile
+import argparse, collections, concurrent.futures, json, os, re, secrets, shutil, struct, subprocess, sys, tempfile
 import traces, vm
 
 MAGIC, NTRACES = 0x3165636172744846, 64
@@ -53,7 +53,9 @@ def run(build, name, cpus, chosen, options="", timeout=600, log=None):
                    extra=["-rtc", "base=2000-01-01"]) as machine:
             status = machine.wait(timeout)
             text = machine.transcript.replace("\r", "")
+    at = 0
     for line in text.split("\n"):
+        at += len(line) + 1
         if key not in line:
             continue
         kind, *words = line.split(key, 1)[1].split()
@@ -64,7 +66,7 @@ def run(build, name, cpus, chosen, options="", timeout=600, log=None):
         elif kind == "exhaustion":
             out.exhaustion.update(fields(words))
         elif kind == "wrong":
-            out.wrong[words[0]] = " ".join(words[1:])
+            out.wrong[words[0]] = story(build, name, text[:at], " ".join(words[1:]))
         elif kind == "end":
             out.ended.append(True)
     out.transcript.append(text.replace(key, "KEY"))
@@ -73,26 +75,177 @@ def run(build, name, cpus, chosen, options="", timeout=600, log=None):
     return out
 
 
-def where(build, name, text):
-    """Names the line for `rip 0x...` in a message."""
-    rip = re.search(r"rip (0x[0-9a-f]+)", text)
-    if not rip:
-        return ""
-    r = subprocess.run(["addr2line", "-fse", f"{build}/grade/{name}.debug.elf", rip.group(1)], capture_output=True, text=True)
-    return " in {}, {}".format(*r.stdout.split("\n")[:2]) if r.returncode == 0 else ""
+def story(build, name, before, sentence):
+    """A fault's address and place in the source, for a sentence that says only that the program ended."""
+    report = re.findall(r": ([\w ]+) \(vector \d+, error \S+\) at rip (0x[0-9a-f]+)\n(?:  (.*)\n)?", before)
+    if "ended with status" not in sentence or not report:
+        return sentence
+    what, rip, access = report[-1]
+    r = subprocess.run(["addr2line", "-fse", f"{build}/grade/{name}.debug.elf", rip], capture_output=True, text=True)
+    place = " in {} ({})".format(*r.stdout.split("\n")[:2]) if r.returncode == 0 and "??" not in r.stdout else ""
+    return sentence + f" after a {what}{place}" + (f": {access}" if access.startswith(("read", "write", "exec")) else "")
+
+
+# ---- What it is worth ----
+
+def space(t):
+    return t["live"] / (4096 * t["held"]) if t["ok"] and t["held"] else 0.0
+
+
+def returned(t):
+    return max(0.0, 1 - t["left"] / t["held"]) if t["ok"] and t["held"] else 0.0
+
+
+def per_op(t):
+    return t["instructions"] / t["ops"] if t["ops"] else 0.0
+
+
+def mean(values):
+    values = list(values)
+    return sum(values) / len(values) if values else 0.0
+
+
+def score(runs, weights, conf):
+    """{part: points} from {cpus: Run}. weights: of the traces, as .rep files have them."""
+    every = list(runs.values())
+    traces_of = [(n, t) for r in every for n, t in r.traces.items()]
+    works = [w for r in every for n, w in r.work.items()]
+    right = [t["ok"] for _, t in traces_of] + [w["ok"] for w in works]
+    right += [i < r.exhaustion.get("ok", 0) for r in every for i in range(r.exhaustion.get("of", 0))]
+    right += [0 for r in every if "grader" in r.wrong]
+
+    def fast(t):
+        return min(1.0, conf["reference"] / max(1.0, per_op(t))) if t["ok"] else 0.0
+    speeds = [fast(t) for n, t in traces_of if weights.get(n, 1) in (1, 3)]
+    speeds += [fast(w) for r in every for n, w in r.work.items() if n != "stepped"]
+    spaces = [(space(t), returned(t)) for n, t in traces_of if weights.get(n, 1) in (1, 2)]
+    return {"correctness": conf["correctness"] * mean(right), "space": conf["space"] * mean(s for s, _ in spaces),
+            "returned": conf["returned"] * mean(b for _, b in spaces), "speed": conf["speed"] * mean(speeds)}
+
+
+# ---- What is printed ----
+
+def columns(rows):
+    """Lined up: the first column to the left, the others to the right."""
+    width = [max(len(r[i]) for r in rows if i < len(r)) for i in range(max(map(len, rows)))]
+    return ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, width))).rstrip() for r in rows]
+
+
+def percent(x):
+    return f"{100 * x:.0f}%"
+
+
+def table(runs):
+    """Of one allocator: a line for each trace, with each number of CPUs."""
+    rows = [[""], ["trace"]]
+    for cpus in runs:
+        rows[0] += [f"{cpus} CPU{'s' if cpus != 1 else ''}:", "", "", "", "", "", ""]
+        rows[1] += ["right", "space", "instr/op", "faults", "calls", "flushes", "kept"]
+    for n in next(iter(runs.values())).traces:
+        row = [n]
+        for r in runs.values():
+            t = r.traces.get(n)
+            row += ["-"] * 7 if not t else ["yes" if t["ok"] else "NO", percent(space(t)), f"{per_op(t):.0f}", str(t["upcalls"]),
+                                            str(t["calls"]), str(t["flushes"]), str(t["left"])]
+        rows.append(row)
+    rows += [[""], ["threads"] + ["right", "", "instr/op", "shared lines", "", "", "kept"] * len(runs)]
+    for n in next(iter(runs.values())).work:
+        row = [n]
+        for r in runs.values():
+            w = r.work.get(n)
+            row += ["-"] * 7 if not w else ["yes" if w["ok"] else "NO", "", f"{per_op(w):.0f}" if n != "stepped" else "",
+                                            str(w["shared"]), "", "", str(w["left"])]
+        rows.append(row)
+    rows += [[""], ["memory runs out"] + sum((["{ok} of {of}".format(**r.exhaustion) if r.exhaustion else "-"] + [""] * 6
+                                              for r in runs.values()), [])]
+    return columns(rows)
+
+
+def messages(runs):
+    return [f"{sentence} ({cpus} CPU{'s' if cpus != 1 else ''})" for cpus, r in runs.items() for sentence in r.wrong.values()]
+
+
+def report(name, runs, points, conf):
+    lines = [f"allocator {name}", ""] + table(runs) + [""]
+    lines += [f"wrong: {m}" for m in messages(runs)] + [""] * bool(messages(runs))
+    lines += columns([[part, f"{points[part]:.1f}", "of", f"{conf[part]:g}"] for part in points])
+    lines += [f"score of {name}: {sum(points.values()):.1f} of {sum(conf[p] for p in points):g}"]
+    return lines
+
+
+def tap(name, runs):
+    lines = []
+    for cpus, r in runs.items():
+        things = [(f"trace {n}", t["ok"], n) for n, t in r.traces.items()] + [(f"workload {n}", w["ok"], n) for n, w in r.work.items()]
+        if r.exhaustion:
+            things.append(("memory runs out", r.exhaustion["ok"] == r.exhaustion["of"], "exhaustion"))
+        things.append(("the grader came to its end", bool(r.ended), "grader"))
+        for what, good, key in things:
+            lines.append(f"{'ok' if good else 'not ok'} {len(lines) + 1} - {name}, {cpus} CPUs: {what}")
+            lines += [f"# {r.wrong.get(key)}"] * (not good)
+    return lines + [f"1..{sum(not line.startswith('#') for line in lines)}"]
+
+
+def summary(graded):
+    """Side by side: {name: (runs, points)}."""
+    first = next(iter(graded.values()))[0]
+    rows = [["allocator", "score", "right", "space", "returned"] + [f"instr/op, {c} CPU{'s' if c != 1 else ''}" for c in first] +
+            [f"larson, {c}" for c in first]]
+    for name, (runs, points) in graded.items():
+        t = [t for r in runs.values() for t in r.traces.values()]
+        things = t + [w for r in runs.values() for w in r.work.values()]
+        rows.append([name, f"{sum(points.values()):.0f}", f"{sum(x['ok'] for x in things)}/{len(things)}", percent(mean(map(space, t))),
+                     percent(mean(map(returned, t)))] + [f"{mean(map(per_op, r.traces.values())):.0f}" for r in runs.values()] +
+                    [f"{per_op(r.work['larson']):.0f}" if "larson" in r.work else "-" for r in runs.values()])
+    return columns(rows)
+
+
+def details(graded, what, title, cpus):
+    names = list(graded)
+    rows = [[title] + names]
+    for n in graded[names[0]][0][cpus].traces:
+        rows.append([n] + [what(graded[m][0][cpus].traces[n]) if n in graded[m][0][cpus].traces else "-" for m in names])
+    return columns(rows)
+
+
+def grade(build, name, cpus, chosen, conf, options=""):
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        runs = dict(zip(cpus, pool.map(lambda c: run(build, name, c, chosen, options, log=f"{build}/grade/{name}.{c}.log"), cpus)))
+    points = score(runs, {t.name: t.weight for t in chosen}, conf)
+    with open(f"{build}/grade/{name}.json", "w") as f:
+        json.dump({"name": name, "score": round(sum(points.values()), 2), "points": {k: round(v, 2) for k, v in points.items()},
+                   "of": {k: conf[k] for k in points}, "wrong": messages(runs),
+                   "cpus": {str(c): {"traces": r.traces, "threads": r.work, "exhaustion": r.exhaustion} for c, r in runs.items()}},
+                  f, indent=1)
+    with open(f"{build}/grade/{name}.tap", "w") as f:
+        f.write("\n".join(tap(name, runs)) + "\n")
+    return runs, points
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("names", nargs="+")
     p.add_argument("--build", default="build")
-    p.add_argument("--cpus")
-    p.add_argument("--traces", nargs="+")
+    p.add_argument("--cpus", default="1,4")
+    p.add_argument("--traces", nargs="+", help=".rep files in place of the repository's")
+    p.add_argument("--conf", default=CONF)
+    p.add_argument("--tap", action="store_true", help="print TAP, too")
     a = p.parse_args()
-    chosen = [traces.read(t) for t in a.traces] if a.traces else traces.standard()
+    try:
+        chosen = [traces.read(t) for t in a.traces] if a.traces else traces.standard()
+    except traces.Bad as e:
+        sys.exit(f"grade: {e}")
+    conf, graded = settings(a.conf), {}
     for name in a.names:
-        r = run(a.build, name, a.cpus or "1", chosen, log=f"{a.build}/grade/{name}.log")
-        print(name, json.dumps([r.traces, r.exhaustion, r.work, r.wrong, r.ended], indent=1))
+        graded[name] = grade(a.build, name, [int(c) for c in a.cpus.split(",")], chosen, conf)
+        print("\n".join(report(name, *graded[name], conf)) + "\n", flush=True)
+        if a.tap:
+            print(open(f"{a.build}/grade/{name}.tap").read())
+    if len(graded) > 1:
+        print("\n".join(["Side by side", ""] + summary(graded)))
+        print("\n".join([""] + details(graded, lambda t: percent(space(t)) if t["ok"] else "WRONG", "space", int(a.cpus.split(",")[0]))))
+        print("\n".join([""] + details(graded, lambda t: f"{per_op(t):.0f}" if t["ok"] else "WRONG", "instr/op", int(a.cpus.split(",")[0]))))
+    print(f"Also in {a.build}/grade: " + ", ".join(f"{n}.json, {n}.tap" for n in graded))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ static void calibrate_works(const struct module *none)
 	}
 }
 
+/* parts=traces,exhaustion,threads: not all of them. */
+static bool part(const char *name)
+{
+	char list[64];
+
+	return !boot_option("parts", list, sizeof(list)) || strstr(list, name);
+}
+
 int main(void)
 {
 	static struct module m[3];
@@ -56,15 +64,21 @@ int main(void)
 	graded = &m[1];
 	if (m[0].bytes < sizeof(*job) || job->magic != JOB_MAGIC)
 		panic("the job is none");
-	calibrate(&m[2], lanes);
-	for (uint64_t i = 0; i < job->ntraces; i++)
-		trace_run(&job->trace[i], lanes);
-	calibrate(&m[2], 1);
-	exhaust_run();
-	calibrate(&m[2], THREADS);
-	calibrate_works(&m[2]);
-	for (unsigned i = 0; i < WORKS; i++)
-		threads_run(i);
+	if (part("traces")) {
+		calibrate(&m[2], lanes);
+		for (uint64_t i = 0; i < job->ntraces; i++)
+			trace_run(&job->trace[i], lanes);
+	}
+	if (part("exhaustion")) {
+		calibrate(&m[2], 1);
+		exhaust_run();
+	}
+	if (part("threads")) {
+		calibrate(&m[2], THREADS);
+		calibrate_works(&m[2]);
+		for (unsigned i = 0; i < WORKS; i++)
+			threads_run(i);
+	}
 	say("end");
 	return 0;
 }

@@ -31,7 +31,7 @@ static const struct work works[] = {
     {"producer-consumer", .slots = 100, .steps = 300, .rounds = 6, .least = 24, .most = 256, .writes = 1, .in_order = true, .pass_on = true},
     {"cache-thrash", .slots = 1, .steps = 300, .rounds = 3, .least = 8, .most = 8, .writes = 50},
     {"cache-scratch", .slots = 1, .steps = 300, .rounds = 3, .least = 8, .most = 8, .writes = 50, .pass_on = true},
-    {"stepped", .slots = 16, .steps = 40, .rounds = 4, .least = 16, .most = 200, .writes = 1, .pass_on = true, .stepped = true},
+    {"stepped", .slots = 16, .steps = 25, .rounds = 4, .least = 16, .most = 200, .writes = 1, .pass_on = true, .stepped = true},
 };
 #define WORKS (sizeof(works) / sizeof(works[0]))
 
