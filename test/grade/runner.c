@@ -10,11 +10,6 @@
 #define TRAP_FLAG "0x100"
 #define STEPS_MOST 40 /* instructions between two switches */
 
-#ifdef GRADE_ALLOCATOR
-extern struct allocator GRADE_ALLOCATOR;
-struct allocator *malloc_default = &GRADE_ALLOCATOR;
-#endif
-
 static struct channel *const channel = (struct channel *)CHANNEL_VA;
 static struct slot slots[LANES][WORK_SLOTS];
 

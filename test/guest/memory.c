@@ -56,7 +56,7 @@ static uint64_t present(const char *p, size_t bytes) { return space_count(space_
 
 static uint64_t owned(void)
 {
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), heap_start(), STACK_LIMIT);
 	return frames_owned();
 }
 

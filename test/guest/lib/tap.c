@@ -134,18 +134,19 @@ void tap_begin(void)
 {
 	struct raw r;
 
-	/* What is made once and kept: the heap's first page, stack, tables of the scratch area. */
-	free(malloc(64));
+	/* What is made once and kept: stack, tables of the scratch area. */
 	cpu_touch_stack(16 * FH_PAGE);
 	if (raw_new(&r, 64) < 0 || raw_end(&r) < 0 || raw_here(&r) < 0 || raw_end(&r) < 0)
 		panic("no raw threads");
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	malloc_trim();
+	space_trim(space_current(), heap_start(), STACK_LIMIT);
 	owned_before = frames_owned() - kit_pages();
 }
 
 int tap_end(void)
 {
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	malloc_trim();
+	space_trim(space_current(), heap_start(), STACK_LIMIT);
 	is((int64_t)(frames_owned() - kit_pages()), (int64_t)owned_before,
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)

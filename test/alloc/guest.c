@@ -1,0 +1,129 @@
+/*
+ * guest.c - checks.c in the machine, and what Linux can't show: a fork with a heap; memory that runs out, in a child with a
+ * small quota. Run as `alloc-NAME exhaust` it is that child.
+ */
+#include <string.h>
+
+#include "checks.h"
+#include "cpus.h"
+
+#define QUOTA 1200u /* frames of the child: image, stack and tables are some 100 of them */
+
+size_t memory_held(void)
+{
+	space_trim(space_current(), heap_start(), STACK_LIMIT);
+	return (frames_owned() - (meta_end() - META_VA) / FH_PAGE) * FH_PAGE;
+}
+
+void let_others(void) { thread_yield(); }
+
+static void (*work)(unsigned);
+static void one(void *i) { work((unsigned)(uintptr_t)i); }
+
+bool run_threads(unsigned n, void (*f)(unsigned i))
+{
+	struct thread *t[16];
+	unsigned made = 0;
+
+	work = f;
+	for (; made < n && made < 16 && (t[made] = thread_new(one, (void *)(uintptr_t)made, NULL)); made++)
+		;
+	for (unsigned i = 0; i < made; i++)
+		thread_join(t[i]);
+	return made == n;
+}
+
+/* ---- A fork ---- */
+
+#define KEPT 200u
+
+static volatile bool enough;
+static void busy(void *arg)
+{
+	while (!enough) {
+		void *p = malloc(100 + (uintptr_t)arg), *q = malloc(3000);
+		free(p);
+		free(q);
+	}
+}
+
+static bool kept(unsigned char **p)
+{
+	bool good = true;
+
+	for (unsigned i = 0; i < KEPT; i++)
+		for (unsigned k = 0; k < i * 10; k++)
+			good &= p[i][k] == (unsigned char)i;
+	return good;
+}
+
+static void check_fork(void)
+{
+	static unsigned char *p[KEPT];
+	struct thread *t[2];
+	struct env *child;
+	int bad = 0;
+
+	for (unsigned i = 0; i < KEPT; i++)
+		memset(p[i] = malloc(i * 10), (int)i, i * 10);
+	enough = false;
+	for (unsigned i = 0; i < 2; i++)
+		t[i] = thread_start(busy, i);
+	thread_sleep(20);
+	int r = env_fork(&child);
+	if (r == 0) {
+		bad |= !kept(p) << 0;
+		for (unsigned i = 0; i < KEPT; i++)
+			free(p[i]);
+		for (unsigned i = 0; i < KEPT; i++)
+			memset(p[i] = malloc(i * 10), (int)i, i * 10);
+		bad |= !kept(p) << 1 | (malloc_check() != 0) << 2;
+		exit(bad);
+	}
+	enough = true;
+	thread_join_all(t, 2);
+	if (ok(r > 0, "the program forks, while other threads of it are in malloc")) {
+		is(env_wait(child), ENV_EXITED, "the child ends");
+		is(env_status(child), 0, "it has had its parent's blocks, and freed them and made others");
+		ok(kept(p) && malloc_check() == 0, "of which the parent notices nothing");
+		env_reap(&child, NULL);
+	}
+	for (unsigned i = 0; i < KEPT; i++)
+		free(p[i]);
+}
+
+/* ---- Memory runs out ---- */
+
+static void check_quota(char *name)
+{
+	char *argv[] = {name, "exhaust", NULL};
+	struct spawn_options o = {.quota = QUOTA, .slots = 1};
+	struct env *child;
+	struct module m;
+
+	if (!ok(module_named(name, &m) == 0 && spawn(&child, m.data, m.bytes, argv, &o) == 0, "a child with %u frames", QUOTA))
+		return;
+	enum env_state state = env_wait(child);
+	if (state == ENV_FAULTED)
+		env_report(child);
+	int bad = state == ENV_EXITED ? env_status(child) : -1;
+	for (unsigned i = 0; i < EXHAUSTION_TEXTS; i++)
+		ok(!(bad >> i & 1), "%s", exhaustion_text[i]);
+	env_reap(&child, NULL);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "exhaust") == 0)
+		return (int)check_exhaustion();
+	struct thread *t[4]; /* the kit's records grow now, not later */
+	for (unsigned i = 0; i < 4; i++)
+		t[i] = thread_start(busy, i);
+	enough = true;
+	thread_join_all(t, 4);
+	tap_begin();
+	check_allocator();
+	check_fork();
+	check_quota((char *)program_name);
+	return tap_end();
+}
