@@ -165,9 +165,26 @@ def messages(runs):
     return [f"{sentence} ({cpus} CPU{'s' if cpus != 1 else ''})" for cpus, r in runs.items() for sentence in r.wrong.values()]
 
 
+def notes(runs):
+    """What isn't wrong, but costs points: the worst case of each."""
+    out = []
+    good = [(cpus, n, t) for cpus, r in runs.items() for n, t in r.traces.items() if t["ok"] and t["held"]]
+    if good:
+        cpus, n, t = min(good, key=lambda g: returned(g[2]))
+        if returned(t) < 0.75:
+            out.append(f"trace {n}: when every block was freed and trim() called, {t['left']} of {t['held']} frames were still held: "
+                       "memory isn't given back, or blocks are lost")
+        cpus, n, t = min(good, key=lambda g: space(g[2]))
+        if space(t) < 0.2:
+            out.append(f"trace {n}: {t['held']} frames ({t['held'] * 4} KiB) were held for at most {t['live'] // 1024} KiB in use: "
+                       "what is left of a split block isn't used again, or more is claimed than needed")
+    return out
+
+
 def report(name, runs, points, conf):
     lines = [f"allocator {name}", ""] + table(runs) + [""]
-    lines += [f"wrong: {m}" for m in messages(runs)] + [""] * bool(messages(runs))
+    said = [f"wrong: {m}" for m in messages(runs)] + [f"costly: {m}" for m in notes(runs)]
+    lines += said + [""] * bool(said)
     lines += columns([[part, f"{points[part]:.1f}", "of", f"{conf[part]:g}"] for part in points])
     lines += [f"score of {name}: {sum(points.values()):.1f} of {sum(conf[p] for p in points):g}"]
     return lines
@@ -214,7 +231,7 @@ def grade(build, name, cpus, chosen, conf, options=""):
     points = score(runs, {t.name: t.weight for t in chosen}, conf)
     with open(f"{build}/grade/{name}.json", "w") as f:
         json.dump({"name": name, "score": round(sum(points.values()), 2), "points": {k: round(v, 2) for k, v in points.items()},
-                   "of": {k: conf[k] for k in points}, "wrong": messages(runs),
+                   "of": {k: conf[k] for k in points}, "wrong": messages(runs), "costly": notes(runs),
                    "cpus": {str(c): {"traces": r.traces, "threads": r.work, "exhaustion": r.exhaustion} for c, r in runs.items()}},
                   f, indent=1)
     with open(f"{build}/grade/{name}.tap", "w") as f:
@@ -229,6 +246,7 @@ def main():
     p.add_argument("--cpus", default="1,4")
     p.add_argument("--traces", nargs="+", help=".rep files in place of the repository's")
     p.add_argument("--conf", default=CONF)
+    p.add_argument("--parts", default="traces,exhaustion,threads", help="of the grading; also names of workloads")
     p.add_argument("--tap", action="store_true", help="print TAP, too")
     a = p.parse_args()
     try:
@@ -237,7 +255,7 @@ def main():
         sys.exit(f"grade: {e}")
     conf, graded = settings(a.conf), {}
     for name in a.names:
-        graded[name] = grade(a.build, name, [int(c) for c in a.cpus.split(",")], chosen, conf)
+        graded[name] = grade(a.build, name, [int(c) for c in a.cpus.split(",")], chosen, conf, f"parts={a.parts}")
         print("\n".join(report(name, *graded[name], conf)) + "\n", flush=True)
         if a.tap:
             print(open(f"{a.build}/grade/{name}.tap").read())

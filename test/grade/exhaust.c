@@ -13,17 +13,28 @@
 static struct caller c;
 static uint32_t made; /* blocks until the first NULL */
 
+/* All that was asked for is the caller's. */
+static bool usable(uint32_t id)
+{
+	struct block *b = blocks_get(id);
+	uint64_t n = 0;
+
+	if (b && !subject_call(0, LANE_SIZE, b->lo, 0, 0, &n, NULL))
+		return fail("%s: malloc_usable_size didn't return: %s", c.what, trouble);
+	return !b || n >= b->bytes || fail("%s: of %lu bytes asked for, malloc_usable_size says that %lu are usable", c.what, b->bytes, n);
+}
+
 static bool sizes(void)
 {
 	static const uint64_t odd[] = {0, 1, 7, 8, 15, 16, 17, 31, 4095, 4096, 4097, 65535, 100000};
 	uint32_t id = 0;
 
 	for (unsigned i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
-		if (!check_alloc(&c, id++, odd[i], 0))
+		if (!check_alloc(&c, id++, odd[i], 0) || !usable(id - 1))
 			return false;
 	for (uint64_t align = 16; align <= 8192; align *= 2)
 		for (uint64_t n = 1; n < 5000; n = n * 7 + 3)
-			if (!check_alloc(&c, id++, n, align))
+			if (!check_alloc(&c, id++, n, align) || !usable(id - 1))
 				return false;
 	for (uint32_t i = 1; i < id; i++) /* 0 bytes may be NULL */
 		if (!blocks_get(i))
@@ -46,7 +57,7 @@ static bool too_big(void)
 	for (unsigned i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++) {
 		uint64_t p = 0;
 		if (!subject_call(0, LANE_ALLOC, 0, bytes[i], 0, &p, NULL))
-			return fail("%s: malloc(%#lx) returned %#lx, where NULL was due, and the program was ended", c.what, bytes[i], p);
+			return fail("%s: malloc(%#lx) should return NULL, but %s", c.what, bytes[i], trouble);
 		if (p)
 			return fail("%s: malloc(%#lx) returned %#lx, where NULL was due", c.what, bytes[i], p);
 	}

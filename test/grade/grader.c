@@ -35,17 +35,17 @@ static void calibrate(const struct module *none, unsigned lanes)
 	subject_end();
 }
 
-static void calibrate_works(const struct module *none)
+static void work(const struct module *none, unsigned number)
 {
-	for (unsigned i = 0; i < WORKS; i++) {
-		if (!subject_start(none, TRACE_QUOTA, THREADS))
-			panic("calibration: %s", trouble);
-		threads_calibrate(i);
-		subject_end();
-	}
+	calibrate(none, THREADS);
+	if (!subject_start(none, TRACE_QUOTA, THREADS))
+		panic("calibration: %s", trouble);
+	threads_calibrate(number);
+	subject_end();
+	threads_run(number);
 }
 
-/* parts=traces,exhaustion,threads: not all of them. */
+/* parts=traces,exhaustion,threads, or names of workloads: not all of them. */
 static bool part(const char *name)
 {
 	char list[64];
@@ -73,12 +73,9 @@ int main(void)
 		calibrate(&m[2], 1);
 		exhaust_run();
 	}
-	if (part("threads")) {
-		calibrate(&m[2], THREADS);
-		calibrate_works(&m[2]);
-		for (unsigned i = 0; i < WORKS; i++)
-			threads_run(i);
-	}
+	for (unsigned i = 0; i < WORKS; i++)
+		if (part("threads") || part(works[i].name))
+			work(&m[2], i);
 	say("end");
 	return 0;
 }

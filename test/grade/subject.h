@@ -11,7 +11,7 @@
 #include "job.h"
 
 /* Instructions (TSC ticks under icount) that one call, and one round of a workload, may take. */
-#define CALL_LIMIT 200000000ul
+#define CALL_LIMIT 50000000ul
 #define ROUND_LIMIT 4000000000ul
 
 struct spent {
