@@ -110,7 +110,7 @@ static bool wait(uint64_t to, uint64_t bits, uint64_t limit)
 			return fail("the program faulted past its handlers: %s at rip %#lx", upcall_vector_name((unsigned)env->view->regs.vector),
 			            env->view->regs.rip);
 		if (bits && cpu_tsc() >= late)
-			return fail("it had not come back after %lu million instructions", limit / 1000000);
+			return fail("it had not come back after %lu million instructions: a loop, in a list perhaps", limit / 1000000);
 	}
 	return true;
 }

@@ -99,7 +99,8 @@ static bool run(unsigned number, uint64_t *instructions, unsigned *shared, uint6
 	for (unsigned round = 0; round < w->rounds; round++) {
 		snprintf(c.what, sizeof(c.what), "workload %s, %u threads, round %u", w->name, THREADS, round + 1);
 		if (!subject_round(number, round, instructions))
-			return fail("%s: %s", c.what, trouble);
+			return fail("%s: %s%s", c.what, trouble,
+			            w->stepped ? " (the threads take turns at every few instructions: is something not under a lock?)" : "");
 		replay(number, round);
 		if (!look(w) || !check_heap(&c))
 			return false;
