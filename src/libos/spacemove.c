@@ -34,7 +34,8 @@ static pte_t link_of(struct space *s, va_t va)
 static bool linked_twice(struct space *s, const struct piece *p)
 {
 	pte_t a = link_of(s, p->from), b = link_of(s, p->to);
-	return a & FH_P && b & FH_P && !(a & FH_PS) && !(b & FH_PS) && fh_pte_pfn(a) == fh_pte_pfn(b);
+	bool apart = (p->from ^ p->to) >= PLAN_LARGE; /* else it is one link */
+	return apart && a & b & FH_P && !((a | b) & FH_PS) && fh_pte_pfn(a) == fh_pte_pfn(b);
 }
 
 /* May the whole table (or 2 MiB page) under p->from go? */

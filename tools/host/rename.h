@@ -8,3 +8,4 @@
 #define memalign fh_memalign
 #define posix_memalign fh_posix_memalign
 #define malloc_usable_size fh_malloc_usable_size
+#define malloc_trim fh_malloc_trim

