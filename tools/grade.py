@@ -39,6 +39,7 @@ def fields(words):
 
 def run(build, name, cpus, chosen, options="", timeout=600, log=None):
     """One machine. What the grader said: {trace: fields}, fields, {workload: fields}, {where: sentence}."""
+    weights = {t.name[:23]: t.weight for t in chosen}
     key = "grade-" + secrets.token_hex(8)
     out = Run({}, {}, {}, {}, [], [])
     with tempfile.TemporaryDirectory() as d:
@@ -60,7 +61,7 @@ def run(build, name, cpus, chosen, options="", timeout=600, log=None):
             continue
         kind, *words = line.split(key, 1)[1].split()
         if kind == "trace":
-            out.traces[words[0]] = fields(words[1:])
+            out.traces[words[0]] = {**fields(words[1:]), "weight": weights.get(words[0], 1)}
         elif kind == "work":
             out.work[words[0]] = fields(words[1:])
         elif kind == "exhaustion":
@@ -105,20 +106,27 @@ def mean(values):
     return sum(values) / len(values) if values else 0.0
 
 
-def score(runs, weights, conf):
-    """{part: points} from {cpus: Run}. weights: of the traces, as .rep files have them."""
+def spacious(run):
+    """The traces that count for space; a .rep file's weight says so."""
+    return [t for t in run.traces.values() if t["weight"] in (1, 2)]
+
+
+def swift(run):
+    return [t for t in run.traces.values() if t["weight"] in (1, 3)]
+
+
+def score(runs, conf):
+    """{part: points} from {cpus: Run}."""
     every = list(runs.values())
-    traces_of = [(n, t) for r in every for n, t in r.traces.items()]
-    works = [w for r in every for n, w in r.work.items()]
-    right = [t["ok"] for _, t in traces_of] + [w["ok"] for w in works]
+    right = [x["ok"] for r in every for x in (*r.traces.values(), *r.work.values())]
     right += [i < r.exhaustion.get("ok", 0) for r in every for i in range(r.exhaustion.get("of", 0))]
     right += [0 for r in every if "grader" in r.wrong]
 
     def fast(t):
         return min(1.0, conf["reference"] / max(1.0, per_op(t))) if t["ok"] else 0.0
-    speeds = [fast(t) for n, t in traces_of if weights.get(n, 1) in (1, 3)]
+    speeds = [fast(t) for r in every for t in swift(r)]
     speeds += [fast(w) for r in every for n, w in r.work.items() if n != "stepped"]
-    spaces = [(space(t), returned(t)) for n, t in traces_of if weights.get(n, 1) in (1, 2)]
+    spaces = [(space(t), returned(t)) for r in every for t in spacious(r)]
     return {"correctness": conf["correctness"] * mean(right), "space": conf["space"] * mean(s for s, _ in spaces),
             "returned": conf["returned"] * mean(b for _, b in spaces), "speed": conf["speed"] * mean(speeds)}
 
@@ -168,7 +176,8 @@ def messages(runs):
 def notes(runs):
     """What isn't wrong, but costs points: the worst case of each."""
     out = []
-    good = [(cpus, n, t) for cpus, r in runs.items() for n, t in r.traces.items() if t["ok"] and t["held"]]
+    good = [(cpus, n, t) for cpus, r in runs.items() for n, t in r.traces.items()
+            if t["ok"] and t["held"] and t["weight"] in (1, 2)]
     if good:
         cpus, n, t = min(good, key=lambda g: returned(g[2]))
         if returned(t) < 0.75:
@@ -209,10 +218,10 @@ def summary(graded):
     rows = [["allocator", "score", "right", "space", "returned"] + [f"instr/op, {c} CPU{'s' if c != 1 else ''}" for c in first] +
             [f"larson, {c}" for c in first]]
     for name, (runs, points) in graded.items():
-        t = [t for r in runs.values() for t in r.traces.values()]
-        things = t + [w for r in runs.values() for w in r.work.values()]
+        t = [t for r in runs.values() for t in spacious(r)]
+        things = [x for r in runs.values() for x in (*r.traces.values(), *r.work.values())]
         rows.append([name, f"{sum(points.values()):.0f}", f"{sum(x['ok'] for x in things)}/{len(things)}", percent(mean(map(space, t))),
-                     percent(mean(map(returned, t)))] + [f"{mean(map(per_op, r.traces.values())):.0f}" for r in runs.values()] +
+                     percent(mean(map(returned, t)))] + [f"{mean(map(per_op, swift(r))):.0f}" for r in runs.values()] +
                     [f"{per_op(r.work['larson']):.0f}" if "larson" in r.work else "-" for r in runs.values()])
     return columns(rows)
 
@@ -225,10 +234,27 @@ def details(graded, what, title, cpus):
     return columns(rows)
 
 
+def side_by_side(graded):
+    first = list(next(iter(graded.values()))[0])[0]
+    out = summary(graded) + [""] + details(graded, lambda t: percent(space(t)) if t["ok"] else "WRONG", "space", first)
+    return out + [""] + details(graded, lambda t: f"{per_op(t):.0f}" if t["ok"] else "WRONG", "instr/op", first)
+
+
+BEGIN, END = "<!-- make docs-allocators -->\n", "<!-- end -->\n"
+
+
+def into(path, lines):
+    """Put the table into the document, where it was."""
+    text = open(path).read()
+    head, rest = text.split(BEGIN)
+    with open(path, "w") as f:
+        f.write(head + BEGIN + "\n" + "".join(("    " + line).rstrip() + "\n" for line in lines) + "\n" + END + rest.split(END)[1])
+
+
 def grade(build, name, cpus, chosen, conf, options=""):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         runs = dict(zip(cpus, pool.map(lambda c: run(build, name, c, chosen, options, log=f"{build}/grade/{name}.{c}.log"), cpus)))
-    points = score(runs, {t.name: t.weight for t in chosen}, conf)
+    points = score(runs, conf)
     with open(f"{build}/grade/{name}.json", "w") as f:
         json.dump({"name": name, "score": round(sum(points.values()), 2), "points": {k: round(v, 2) for k, v in points.items()},
                    "of": {k: conf[k] for k in points}, "wrong": messages(runs), "costly": notes(runs),
@@ -247,6 +273,7 @@ def main():
     p.add_argument("--traces", nargs="+", help=".rep files in place of the repository's")
     p.add_argument("--conf", default=CONF)
     p.add_argument("--parts", default="traces,exhaustion,threads", help="of the grading; also names of workloads")
+    p.add_argument("--docs", help="a document to put the comparison into")
     p.add_argument("--tap", action="store_true", help="print TAP, too")
     a = p.parse_args()
     try:
@@ -260,9 +287,10 @@ def main():
         if a.tap:
             print(open(f"{a.build}/grade/{name}.tap").read())
     if len(graded) > 1:
-        print("\n".join(["Side by side", ""] + summary(graded)))
-        print("\n".join([""] + details(graded, lambda t: percent(space(t)) if t["ok"] else "WRONG", "space", int(a.cpus.split(",")[0]))))
-        print("\n".join([""] + details(graded, lambda t: f"{per_op(t):.0f}" if t["ok"] else "WRONG", "instr/op", int(a.cpus.split(",")[0]))))
+        side = side_by_side(graded)
+        print("\n".join(["Side by side", ""] + side))
+        if a.docs:
+            into(a.docs, side)
     print(f"Also in {a.build}/grade: " + ", ".join(f"{n}.json, {n}.tap" for n in graded))
 
 
