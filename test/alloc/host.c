@@ -107,7 +107,8 @@ int main(void)
 	host_limit(0);
 	for (unsigned i = 0; i < EXHAUSTION_TEXTS; i++)
 		ok(!(bad >> i & 1), "%s", exhaustion_text[i]);
-	is((int64_t)(host_held() - before), 0, "and all memory goes back: bytes kept");
+	if (malloc_default->trim)
+		is((int64_t)(host_held() - before), 0, "and all memory goes back: bytes kept");
 	printf("1..%u\n", run);
 	return failed != 0;
 }

@@ -200,8 +200,9 @@ void *source_grow(intptr_t n)
 	pthread_mutex_lock(&lock);
 	if (!brk_start)
 		brk_start = brk_end = source_reserve(BRK_BYTES, SOURCE_PAGE);
-	char *old = brk_end, *new = old + n, *have = page_end(old), *want = page_end(new);
-	bool fits = brk_start && (n < 0 ? n >= brk_start - old : n <= brk_start + BRK_BYTES - old);
+	char *old = brk_end;
+	bool fits = brk_start && (n < 0 ? n >= brk_start - old : n <= (intptr_t)BRK_BYTES - (old - brk_start));
+	char *new = fits ? old + n : old, *have = page_end(old), *want = page_end(new);
 	if (fits && want > have)
 		fits = commit_locked(have, (size_t)(want - have)) == 0;
 	if (fits && want < have)

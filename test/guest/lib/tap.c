@@ -138,6 +138,11 @@ void tap_begin(void)
 	cpu_touch_stack(16 * FH_PAGE);
 	if (raw_new(&r, 64) < 0 || raw_end(&r) < 0 || raw_here(&r) < 0 || raw_end(&r) < 0)
 		panic("no raw threads");
+	tap_forget();
+}
+
+void tap_forget(void)
+{
 	malloc_trim();
 	space_trim(space_current(), heap_start(), STACK_LIMIT);
 	owned_before = frames_owned() - kit_pages();
