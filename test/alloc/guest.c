@@ -2,10 +2,12 @@
  * guest.c - checks.c in the machine, and what Linux can't show: a fork with a heap; memory that runs out, in a child with a
  * small quota. Run as `alloc-NAME exhaust` it is that child.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "checks.h"
 #include "cpus.h"
+#include "touch.h"
 
 #define QUOTA 1200u /* frames of the child: image, stack and tables are some 100 of them */
 
@@ -92,6 +94,82 @@ static void check_fork(void)
 		free(p[i]);
 }
 
+/* ---- The allocator for debugging: guard.c ---- */
+
+extern unsigned guard_side __attribute__((weak)); /* its own */
+
+/* Its sentence about p has these words, and names an instruction of this file. */
+static bool explains(const volatile void *p, const char *words)
+{
+	char text[256] = "";
+	const char *by;
+
+	if (!malloc_explain((const void *)p, text, sizeof(text)) || !strstr(text, words) || !(by = strstr(text, "before 0x"))) {
+		note("it says: %s", text);
+		return false;
+	}
+	va_t at = strtoul(by + 7, NULL, 16);
+	extern const char __image_start[], __rodata_start[];
+	return at > (va_t)__image_start && at < (va_t)__rodata_start;
+}
+
+/* In a child: the status it ends with. */
+static int status_of(void (*f)(void))
+{
+	struct env *child;
+	int r = env_fork(&child);
+
+	if (r == 0) {
+		f();
+		exit(0);
+	}
+	if (r < 0)
+		return r;
+	r = env_wait(child) == ENV_EXITED ? env_status(child) : -1;
+	env_reap(&child, NULL);
+	return r;
+}
+
+static volatile char *volatile victim; /* volatile: what is done to it is wrong, and the compiler may know */
+static void overrun(void) { victim[48] = 1; }
+static void fence(void)
+{
+	victim = malloc(41);
+	victim[41] = 1;
+	free((void *)victim);
+}
+static void free_twice(void)
+{
+	free((void *)victim);
+	free((void *)victim);
+}
+static void free_inside(void) { free((void *)(victim + 16)); }
+
+static void check_guards(void)
+{
+	volatile char *p = victim = malloc(48), *q;
+
+	touch_begin();
+	ok(writes(p) && writes(p + 47) && !writes(p + 48) && !reads(p + 48), "a byte past a block's end faults at the instruction");
+	ok(explains(p + 48, "1 bytes past the end of a block of 48 bytes"), "and the report names block and caller");
+	free((void *)p);
+	ok(!reads(p) && !writes(p + 20), "so does a block that has been freed");
+	ok(explains(p + 20, "byte 20 of a block of 48 bytes") && explains(p + 20, "freed by"), "which is named, too, with who freed it");
+	guard_side = 1;
+	q = malloc(1000);
+	guard_side = 0;
+	ok(writes(q) && !writes(q - 1) && !reads(q - 1), "with GUARD_START, so does the byte in front");
+	ok(explains(q - 1, "1 bytes before a block of 1000 bytes"), "named, too");
+	free((void *)q);
+	victim = malloc(48);
+	touch_end();
+	is(status_of(overrun), 128 + 14, "an overrun ends the program with a page fault's report");
+	is(status_of(fence), 134, "a write into the bytes up to the page's end is found by the free");
+	is(status_of(free_twice), 134, "a second free is refused");
+	is(status_of(free_inside), 134, "so is a free of what is no block's start");
+	free((void *)victim);
+}
+
 /* ---- Memory runs out ---- */
 
 static void check_quota(char *name)
@@ -125,6 +203,8 @@ int main(int argc, char **argv)
 	check_allocator();
 	check_fork();
 	check_quota((char *)program_name);
+	if (&guard_side)
+		check_guards();
 	if (!malloc_default->trim)
 		tap_forget();
 	return tap_end();

@@ -129,5 +129,6 @@ int main(void)
 	bench_protection();
 	bench_mapping();
 	bench_envs();
+	bench_alloc();
 	return 0;
 }
