@@ -118,7 +118,7 @@ WAYS = {
 }
 # cheat: what is said, the most it may get of the points for space and speed
 CHEATS = {
-    "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x7f2000000000: nothing mapped there", 0),
+    "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x\w+: nothing mapped there", 0),
     "scribble": (T, r"page fault in scribble_alloc .*: write at address 0x\w+: not allowed", 0),
     "hoard": (T, r"(\d{5}) frames \(\d+ KiB\) were held for at most \d+ KiB in use", 0.02),
     "offshore": (T, r"(\d{4}) frames \(\d+ KiB\) were held for at most \d+ KiB in use", 0.02),
