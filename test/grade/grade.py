@@ -139,19 +139,19 @@ def said(runs):
 
 
 def check_right(pool):
-    first = pool.submit(one, "way-template", "traces,exhaustion,stepped,larson")
-    second, four = pool.submit(one, "way-template", T), pool.submit(one, "way-template", "traces,larson,producer-consumer", (4,))
-    (runs, points), (again, _) = first.result(), second.result()
-    r = runs[1]
-    ok(not r.wrong and r.ended, "the template's allocator has no mistakes", said(runs))
-    ok(len(r.traces) == 2 and set(r.work) == {"stepped", "larson"} and r.exhaustion == {"ok": 6, "of": 6}, "all that was asked for was done",
-       r.traces.keys(), r.work.keys(), r.exhaustion)
+    first, second = pool.submit(one, "way-template", T), pool.submit(one, "way-template", T)
+    other = pool.submit(one, "way-template", "exhaustion,stepped,larson")
+    four = pool.submit(one, "way-template", "traces,larson,producer-consumer", (4,))
+    (runs, points), (again, _), (more, _) = first.result(), second.result(), other.result()
+    r, x = runs[1], more[1]
+    ok(not r.wrong and r.ended and not x.wrong and x.ended, "the template's allocator has no mistakes", said(runs), said(more))
+    ok(len(r.traces) == 2 and set(x.work) == {"stepped", "larson"} and x.exhaustion == {"ok": 6, "of": 6}, "all that was asked for was done",
+       r.traces.keys(), x.work.keys(), x.exhaustion)
     ok(points["correctness"] == CONF["correctness"] and points["space"] > 0.3 * CONF["space"] and points["speed"] > 0.3 * CONF["speed"],
        "it gets its points", points)
     ok(r.traces == again[1].traces, "each run says the same, to the instruction", r.traces, again[1].traces)
-    most = max(t.peak() for t in SMALL)
-    ok(all(t["live"] == s.peak() and t["live"] / 4096 <= t["held"] < 4 * t["live"] / 4096 + 16 and t["left"] == 0 for t, s in
-           zip(r.traces.values(), SMALL)), "what it holds at most fits what is in use at most, and all of it comes back", r.traces, most)
+    ok(all(t["live"] == s.peak() and t["live"] / 4096 <= t["held"] < 4 * t["live"] / 4096 + 16 and t["left"] <= 2 for t, s in
+           zip(r.traces.values(), SMALL)), "what it holds at most fits what is in use at most, and all of it but a page table comes back", r.traces)
     ok(all(50 < grade.per_op(t) < 1000 for t in r.traces.values()), "an operation takes some hundred instructions", r.traces)
     runs, points = four.result()
     ok(not runs[4].wrong and runs[4].ended and points["correctness"] == CONF["correctness"], "nor has it any with 4 CPUs", said(runs))
@@ -202,7 +202,7 @@ def check_table(pool):
     ok(gallery <= rows, "docs/allocators.md has a row for each allocator of the gallery", gallery - rows)
     runs, _ = pool.submit(one, "tags", "traces", (1,), traces.standard()).result()
     wrong = []
-    for title, what, slack in (("space", lambda t: 100 * grade.space(t), 3), ("instr/op", grade.per_op, 10)):
+    for title, what, slack in (("space", lambda t: 100 * grade.space(t), 6), ("instr/op", grade.per_op, 10)):
         lines = next((t for t in tables if t.strip().startswith(title)), "").strip().split("\n")
         at = lines[0].split().index("tags") if "tags" in lines[0].split() else 1
         said_there = {line.split()[0]: float(line.split()[at].rstrip("%")) for line in lines[1:] if line.strip()}
