@@ -12,6 +12,7 @@ TAP = re.compile(r"(ok|not ok)\b|1\.\.\d+$|#")
 def arguments():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("name")
+    p.add_argument("--with", dest="others", default="", help="layouts whose test programs are modules, too")
     p.add_argument("--variant", choices=["release", "debug"], default="release")
     p.add_argument("--sim", choices=["qemu", "bochs", "both"], default="qemu")
     p.add_argument("--cpu", help="the simulator's name for it")
@@ -75,10 +76,10 @@ def comparable(lines):
 def run(a, sim, cpu, tap):
     build = "build/debug" if a.variant == "debug" else "build"
     os.makedirs("build/test-logs", exist_ok=True)
-    log = f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}.console"
+    log = f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}{'' if a.mem == '128M' else '.' + a.mem}.console"
+    modules = [f"{build}/root.elf", f"{build}/test/{a.name}.elf"] + [f"{build}/test/layout/{n}.elf" for n in a.others.split()]
     timeout = a.timeout or {"qemu": 60, "bochs": 60 + 30 * int(a.cpus)}[sim]
-    with bochs.machine(sim, f"{build}/freehold.elf", [f"{build}/root.elf", f"{build}/test/{a.name}.elf"], cpus=a.cpus,
-                       mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
+    with bochs.machine(sim, f"{build}/freehold.elf", modules, cpus=a.cpus, mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
         tap.judge(machine.wait(timeout))
         return machine.tail()
 

@@ -49,6 +49,7 @@ static int start(const struct module *m, struct env **child)
 	    .quota = left > 2 * RESERVE ? left - RESERVE : 0,
 	    .slots = SLOTS * info->ncpus,
 	    .bootfs = true,
+	    .devices = true,
 	    .stopped = true,
 	};
 
@@ -69,7 +70,7 @@ static bool bury(struct env **child, uint64_t before)
 	uint64_t freed = 0;
 	int r = env_reap(child, &freed);
 
-	space_trim(space_current(), MM_LO, STACK_TOP);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.hi);
 	uint64_t after = books();
 	if (r < 0)
 		printf("root: reaping failed: %s\n", error_name(r));

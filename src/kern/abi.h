@@ -19,10 +19,13 @@
  *                     | slot 511: the kernel, the same        |         --    (src/kern/layout.h
  *   ffffff80_00000000 | in every address space               |               draws the inside)
  *                     +--------------------------------------+
- *                     | slot 510: root's recursive window    |         r-    rw (by the direct map)
- *   ffffff00_00000000 | (its tables, read-only; see info)    |
+ *                     | slot 510                             |        libOS
+ *   ffffff00_00000000 +--------------------------------------+
+ *                     | slot 509: root's recursive window    |         r-    rw (by the direct map)
+ *   fffffe80_00000000 | (its tables, read-only; see info)    |
  *                     +--------------------------------------+
- *                     | slots 256-509                        |        libOS
+ *                     | slots 256-508; in root's 508 are the |        libOS
+ *                     | pages that info names                |
  *   ffff8000_00000000 +--------------------------------------+
  *                     :        non-canonical                 :
  *   00007fff_ffffffff +--------------------------------------+
@@ -391,7 +394,7 @@ struct fh_info {
 	struct fh_module module[FH_MAX_MODULES];
 	char strings[1984];
 };
-#define FH_WINDOW_SLOT 510u /* where root's PT4 names itself */
+#define FH_WINDOW_SLOT 509u /* where root's PT4 names itself */
 
 _Static_assert(sizeof(struct fh_frame) == 32, "DESIGN 2: 32 bytes a record");
 _Static_assert(sizeof(struct fh_op) == 16, "an operation is 16 bytes");
@@ -601,13 +604,13 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  * Set parts of a thread from the struct fh_thread_args at byte off of the caller's batch frame: registers, FS and GS
  * base, root and upcall root, upcall and batch frames (pinned: they can't be freed until replaced), keeper, native range.
- * t: a thread's name; 0: the caller, whose registers can't be set, and whose new root is loaded at once. Another thread
- * must be STOPPED or FAULTED.
+ * t: a thread's name; 0: the caller, whose registers can't be set, and whose new root is loaded at once, or, where it runs on
+ * its upcall root, when an upcall returns there. Another thread must be STOPPED or FAULTED.
  *
  *   EINVAL  no batch frame, misaligned, unknown field, rip or a base that is no user address, a running thread's root 0
  *   ESRCH   no such thread, or no such keeper
  *   EPERM   no authority over it; a frame of another owner than the thread's; a keeper whom the caller may not ring
- *   EBUSY   it runs or is ready; a frame of another type; a root changed in an upcall on the upcall root
+ *   EBUSY   it runs or is ready; a frame of another type; the upcall root changed in an upcall on it
  *   ENOSPC  a frame has as many references as can be counted
  */
 /*

@@ -11,6 +11,7 @@
 #define HAS_MODULES (1u << 3)
 #define HAS_MAP (1u << 6)
 #define MAP_RAM 1u
+#define MAP_MAX 1024u
 
 struct loader_info { /* multiboot1, 3.3 */
 	uint32_t flags, mem_lower, mem_upper, boot_device, command, nmodules, modules, syms[4], map_length, map;
@@ -92,7 +93,9 @@ static const char *read_map(uint32_t map, uint32_t length, struct boot_info *out
 	struct loader_region r;
 	for (unsigned pass = 0; pass < 2; pass++) {
 		uint64_t at = map, end = (uint64_t)map + length;
-		for (unsigned n = 0; n < 1024 && at + sizeof r <= end; n++, at += (uint64_t)r.size + 4) {
+		for (unsigned n = 0; at + sizeof r <= end; n++, at += (uint64_t)r.size + 4) {
+			if (n == MAP_MAX)
+				return "the memory map has too many entries";
 			if (!boot_read(at, &r, sizeof r) || r.size < sizeof r - 4)
 				return "the memory map is malformed";
 			uint64_t start = r.base, stop = end_of(&r);

@@ -12,15 +12,15 @@
 #include "pt.h"
 #include "thread.h"
 
-/* Root's own mappings, named in the info page. */
-#define INFO_VA 0x7f0000000000ul
-#define CLOCK_VA 0x7f0000010000ul
-#define REFUSALS_VA 0x7f0000040000ul
-#define BATCH_VA 0x7f0000050000ul
-#define UPCALL_VA 0x7f0000051000ul
+/* Root's own mappings, named in the info page: all but its stack in slot 508, out of the way of what a libOS plans. */
+#define INFO_VA 0xfffffe0000000000ul
+#define CLOCK_VA 0xfffffe0000010000ul
+#define REFUSALS_VA 0xfffffe0000040000ul
+#define BATCH_VA 0xfffffe0000050000ul
+#define UPCALL_VA 0xfffffe0000051000ul
 #define STACK_HI 0x7f0000200000ul
 #define STACK_BYTES 0x10000ul
-#define TABLE_VA 0x7f4000000000ul
+#define TABLE_VA 0xfffffe4000000000ul
 #define WINDOW_VA (0xfffful << 48 | (uint64_t)FH_WINDOW_SLOT << 39)
 
 pfn_t root_env;

@@ -128,8 +128,8 @@ static long write_check(const struct fh_thread_args *a, const struct fh_thread *
 		return REFUSE(EINVAL, "FS and GS base must be canonical");
 	if (self && (a->fields & FH_SET_ROOT) && a->root == 0)
 		return REFUSE(EINVAL, "a running thread needs a root");
-	if (self && t->loaded != t->root && (a->fields & (FH_SET_ROOT | FH_SET_UPCALL_ROOT)))
-		return REFUSE(EBUSY, "roots change while on the thread's own root, not in an upcall on another");
+	if (self && t->loaded != t->root && (a->fields & FH_SET_UPCALL_ROOT))
+		return REFUSE(EBUSY, "the upcall root changes while on the thread's own root, not in an upcall on it");
 	return 0;
 }
 
@@ -162,7 +162,7 @@ static void write_commit(const struct fh_thread_args *a, pfn_t p, pfn_t owner, b
 	if (a->fields & FH_SET_UPCALL_ROOT)
 		repin(&t->upcall_root, a->upcall_root);
 	if (a->fields & FH_SET_ROOT) {
-		if (self) /* onto the new root before the old one's reference goes */
+		if (self && t->loaded != t->upcall_root) /* onto the new root before the old one's reference goes */
 			enter_root(t, a->root);
 		repin(&t->root, a->root);
 	}

@@ -11,6 +11,8 @@
 
 #define ENV_TITLE 32
 
+struct layout;
+
 struct env {
 	pfn_t pfn;       /* the ENV frame */
 	uint64_t name;
@@ -18,6 +20,7 @@ struct env {
 	uint64_t thread_name;
 	const volatile struct fh_thread *view; /* the same, mapped read-only */
 	char title[ENV_TITLE]; /* argv[0] without directory and .elf */
+	const struct layout *layout; /* that it was laid out by; NULL: a fork of this env */
 	struct env *next;      /* env_list */
 };
 
@@ -28,12 +31,16 @@ struct spawn_options {
 	unsigned slots;   /* CPU slots for it; 0: half of the spare ones */
 	bool bootfs;      /* map the modules at BOOTFS_VA (root only: they are root's) */
 	bool stopped;     /* do not start it: the caller does, by thread_ctl(FH_THREAD_START) */
+	bool devices;     /* grant it our device memory (share.h) */
 	struct frames *frames;
+	const struct layout *layout; /* by that table; NULL: by the one that the file names (layout.h), else the kit's own */
+	uint64_t seed;    /* for layouts with random places: the same seed, the same places; 0: none are random */
+	char *const *envp; /* the environment, NULL at its end, or NULL */
 };
 
 /*
  * Make a child env from a static ELF64 x86-64 program in memory. argv ends with NULL; o may be NULL.
- * On success *child is its handle. -ENOEXEC: not such a program, or its segments do not fit the plan (it says which on
+ * On success *child is its handle. -ENOEXEC: not such a program, or its segments do not fit its layout (it says which on
  * the console); -E2BIG: arguments longer than a page; -ENOMEM, -EAGAIN (no CPU slot), and the kernel's.
  */
 int spawn(struct env **child, const void *elf, size_t bytes, char *const argv[], const struct spawn_options *o);

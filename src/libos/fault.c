@@ -133,16 +133,16 @@ enum answer fault_zero(struct region *r, struct fault *f)
 
 /* ---- The dispatcher ---- */
 
-/* Make room for an address in the reserved part of a region; the page next to the limit stays a guard. */
+/* Make room for an address in the reserved part of a region; the pages next to the limit stay a guard. */
 static bool grow(struct region *r, va_t address)
 {
 	if (address >= r->base && address < r->end)
 		return true;
-	if (r->grow == REGION_GROW_DOWN && address < r->base && address >= r->lo + FH_PAGE) {
+	if (r->grow == REGION_GROW_DOWN && address < r->base && address >= r->lo + r->guard * FH_PAGE) {
 		r->base = page_down(address);
 		return true;
 	}
-	if (r->grow == REGION_GROW_UP && address >= r->end && address < r->hi - FH_PAGE) {
+	if (r->grow == REGION_GROW_UP && address >= r->end && address < r->hi - r->guard * FH_PAGE) {
 		r->end = page_down(address) + FH_PAGE;
 		return true;
 	}
@@ -227,7 +227,7 @@ void fault_explain(va_t address, uint64_t error)
 		       error_name((int)address));
 	else if (address >= FH_KERNEL_BASE)
 		kputs("  the kernel's half\n");
-	else if (address >= WINDOW_VA)
+	else if (address >= WINDOW_VA && address < WINDOW_END)
 		kputs("  the recursive window: page tables are read here, never written; or a table above is missing\n");
 	else if ((r = region_find(s, address)) != NULL)
 		explain_region(s, r, address, error);

@@ -7,6 +7,7 @@
 #include "env.h"
 #include "frames.h"
 #include "heap.h"
+#include "layout.h"
 #include "machine.h"
 #include "maps.h"
 #include "meta.h"

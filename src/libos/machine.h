@@ -10,8 +10,8 @@
 #include "abi.h"
 
 /* Words of fh_upcall.libos that the kit uses: the running thread's struct, the root its handlers run on (a pfn), its
- * struct space. */
-enum { UPCALL_LIBOS_THREAD, UPCALL_LIBOS_ROOT, UPCALL_LIBOS_SPACE };
+ * struct space, what it does in another space (enter.c). */
+enum { UPCALL_LIBOS_THREAD, UPCALL_LIBOS_ROOT, UPCALL_LIBOS_SPACE, UPCALL_LIBOS_VISIT };
 #define UPCALL_OFFSET(field) __builtin_offsetof(struct fh_upcall, field)
 
 /* Word at byte offset `off` of the running thread's upcall frame. */

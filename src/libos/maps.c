@@ -67,8 +67,8 @@ static const char *plan_name(va_t va)
 		va_t lo, hi;
 		const char *name;
 	} plan[] = {
-	    {META_VA, CPUS_VA + PLAN_GIB, "[kit]"},     {STACK_LIMIT, STACK_TOP, "[stack]"}, {BOOTFS_VA, TABLE_VA, "[bootfs]"},
-	    {TABLE_VA, TABLE_VA + PLAN_GIB * 4, "[table]"}, {WINDOW_VA, FH_KERNEL_BASE, "[window]"},
+	    {META_VA, CPUS_VA + PLAN_GIB, "[kit]"}, {BOOTFS_VA, TABLE_VA, "[bootfs]"}, {TABLE_VA, WINDOW_VA, "[table]"},
+	    {WINDOW_VA, WINDOW_END, "[window]"},
 	};
 	if (va >= info->info_va && va < info->upcall_va + FH_PAGE)
 		return "[info]";
@@ -110,6 +110,7 @@ int maps_print_root(pfn_t root)
 		return -EPERM;
 	print_range(&s, 0, 0x800000000000ul);
 	print_range(&s, 0xffff800000000000ul, WINDOW_VA);
+	print_range(&s, WINDOW_END, FH_KERNEL_BASE);
 	space_unpeek(&s);
 	return 0;
 }

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "layout.h"
 #include "spacewalk.h"
 
 static bool range_ok(va_t address, uint64_t bytes)
@@ -34,6 +35,14 @@ static int unmap_locked(struct space *s, va_t lo, va_t hi)
 	return r < 0 ? r : space_drop(s, lo, (hi - lo) / FH_PAGE);
 }
 
+/* Free addresses, by the layout's rule. 0: none. */
+static va_t find(struct space *s, uint64_t bytes, uint64_t align)
+{
+	if (__builtin_expect(layout_choose != NULL, 0))
+		return layout_choose(s, bytes, align);
+	return region_gap(s, layout_mmap.lo, layout_mmap.hi, bytes, align);
+}
+
 /* Where a mapping goes: a fixed address made free, a hint that is free, or the highest gap. 0 and *error: nowhere. */
 static va_t choose(struct space *s, va_t address, uint64_t bytes, unsigned flags, int *error)
 {
@@ -51,7 +60,7 @@ static va_t choose(struct space *s, va_t address, uint64_t bytes, unsigned flags
 	if (address && range_ok(address, bytes) && !region_busy(s, address, address + bytes))
 		return address;
 	*error = -ENOMEM;
-	return region_gap(s, MM_LO, MM_HI, bytes, bytes >= PLAN_LARGE || flags & MM_LARGE ? PLAN_LARGE : FH_PAGE);
+	return find(s, bytes, bytes >= PLAN_LARGE || flags & MM_LARGE ? PLAN_LARGE : FH_PAGE);
 }
 
 int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
@@ -59,7 +68,7 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	struct space *s = space_current();
 	int error;
 
-	if (bytes == 0 || bytes > MM_HI || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
+	if (bytes == 0 || bytes > 1ul << 47 || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
 		return -EINVAL;
 	bytes = page_up(bytes);
 	if (flags & MM_GUARD)
@@ -73,6 +82,7 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	    .end = va + bytes,
 	    .rights = (uint8_t)(rights | (flags & MM_LARGE ? RIGHT_LARGE : 0)),
 	    .fault = fault_zero,
+	    .name = layout_mmap_name,
 	    .fork = flags & MM_SHARED ? REGION_SHARE : REGION_COW,
 	};
 	if (va && (error = region_add(s, &r)) == 0 && flags & MM_EAGER && rights) {
@@ -88,11 +98,11 @@ int64_t mm_reserve(size_t bytes, size_t align)
 {
 	struct space *s = space_current();
 
-	if (bytes == 0 || bytes > MM_HI || align < FH_PAGE || align & (align - 1))
+	if (bytes == 0 || bytes > 1ul << 47 || align < FH_PAGE || align & (align - 1))
 		return -EINVAL;
 	bytes = page_up(bytes);
 	space_lock(s);
-	va_t va = region_gap(s, MM_LO, MM_HI, bytes, align);
+	va_t va = find(s, bytes, align);
 	struct region r = {.base = va, .end = va + bytes, .fault = fault_zero};
 	int error = va ? region_add(s, &r) : -ENOMEM;
 	space_unlock(s);
@@ -156,7 +166,7 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 {
 	bytes = page_up(bytes);
 	space_lock(s);
-	va_t va = region_gap(s, MM_LO, MM_HI, bytes, FH_PAGE);
+	va_t va = region_gap(s, layout_stacks.lo, layout_stacks.hi, bytes, FH_PAGE);
 	struct region r = {
 	    .lo = va,
 	    .hi = va + bytes,
@@ -164,6 +174,7 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 	    .end = va + bytes,
 	    .rights = RIGHT_R | RIGHT_W,
 	    .grow = REGION_GROW_DOWN,
+	    .guard = 1,
 	    .fork = REGION_COPY, /* not on write: its thread may be running, and hold a lock that the fault would want */
 	    .fault = fault_zero,
 	    .name = name,
@@ -173,26 +184,37 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 	return error < 0 ? error : (int64_t)(va + bytes);
 }
 
-/* ---- The heap: one region that reserves everything up to HEAP_LIMIT and is accessible up to the break ---- */
+/* ---- The heap: one region, accessible up to the break. It reserves all of its area, or, where it shares its room with
+ *      mappings, only what it has and the page after that ---- */
 
 static va_t heap_lo, heap_break; /* the break in bytes; the region ends at its page_up */
+static bool heap_shares;
 
-int heap_init(va_t start)
+int heap_init(const struct area *a)
 {
-	heap_lo = heap_break = start;
+	heap_lo = heap_break = layout_heap.lo;
+	heap_shares = !a->hi;
 	return region_add(&space_main, &(struct region){
-	                                   .lo = start,
-	                                   .base = start,
-	                                   .end = start,
-	                                   .hi = HEAP_LIMIT,
-	                                   .rights = RIGHT_R | RIGHT_W,
+	                                   .lo = heap_lo,
+	                                   .base = heap_lo,
+	                                   .end = heap_lo,
+	                                   .hi = heap_shares ? heap_lo + FH_PAGE : layout_heap.hi,
+	                                   .rights = a->rights,
 	                                   .fault = fault_zero,
-	                                   .name = "[heap]",
+	                                   .name = a->name,
 	                               });
 }
 
 va_t heap_start(void) { return heap_lo; }
 va_t heap_end(void) { return heap_break; }
+
+/* May the region reserve up to `end`? If so it does. */
+static bool reserve(struct space *s, struct region *r, va_t end)
+{
+	if (heap_shares && (end <= r->hi || !region_busy(s, r->hi, end)))
+		r->hi = end > heap_lo ? end : heap_lo + FH_PAGE;
+	return end <= r->hi;
+}
 
 /* Move the break; with `eager` the pages that it passes are filled. */
 static int64_t grow(intptr_t n, bool eager)
@@ -203,9 +225,9 @@ static int64_t grow(intptr_t n, bool eager)
 		return (int64_t)heap_break;
 	space_lock(s);
 	va_t old = heap_break, new = old + (va_t)n;
-	bool fits = new >= heap_lo && new <= HEAP_LIMIT && (n > 0) == (new > old);
+	bool fits = new >= heap_lo && new <= layout_heap.hi && (n > 0) == (new > old);
 	struct region *r = region_find(s, heap_lo);
-	int error = fits && r && page_up(new) <= r->hi ? 0 : -ENOMEM;
+	int error = fits && r && reserve(s, r, page_up(new)) ? 0 : -ENOMEM;
 	if (error == 0) {
 		va_t end = r->end, top = page_up(new), high = top > end ? top : end;
 		if (eager && top > end)

@@ -34,7 +34,7 @@ int mm_protect(va_t address, size_t bytes, unsigned rights);
 int64_t mm_stack(struct space *, size_t bytes, const char *name);
 
 /* brk: the end of the heap. heap_grow(n) moves it by n bytes and returns the old end, or -ENOMEM with nothing changed
- * (past HEAP_LIMIT, another region in the way, below its start). Pages come on demand; shrinking frees them. */
+ * (past its area's end, another region in the way, below its start). Pages come on demand; shrinking frees them. */
 int64_t heap_grow(intptr_t n);
 /* The same, and the pages are there when it returns; -ENOMEM also if there are not enough frames. */
 int64_t heap_grow_eager(intptr_t n);
@@ -43,5 +43,6 @@ int64_t heap_grow_eager(intptr_t n);
 int64_t mm_reserve(size_t bytes, size_t align);
 va_t heap_start(void);
 va_t heap_end(void);
-/* For start.c: the heap begins at `start`, page-aligned. */
-int heap_init(va_t start);
+/* For start.c: the heap is at layout_heap. */
+struct area;
+int heap_init(const struct area *);

@@ -1,28 +1,21 @@
 /*
- * plan.h - where things lie in an address space of the kit, and the doorbell bits the kit uses.
+ * plan.h - where the kit's own areas lie in every address space, and the doorbell bits the kit uses.
  *
  * A plan is policy: nothing below is known to the kernel, except that root finds itself placed like this at its start
- * (struct fh_info says where). Every program linked with the kit has the same plan, so a parent can lay out a child.
+ * (struct fh_info says where). These are the same in every program of the kit, whatever
+ * its layout, so a parent can lay out a child. They are in slots 508 and 509, which no layout uses.
  *
- *   ffffff00_00000000  window    this space's own page tables (PT4[510] names the PT4)            r--
- *   :
- *   00007f40_00000000  TABLE_VA  the ownership table                                              r--
- *   00007f20_00000000  BOOTFS_VA modules, one after the other, whole pages (root and its shell)   r--
- *   00007f10_c0000000  CPUS_VA   CPU frames: whose turn it is                                     r--
- *   00007f10_80000000  SCRATCH   pages mapped for a moment: a child's memory, a foreign table     rw-
- *   00007f10_40000000  THREADS   64 KiB for each thread: upcall frame, batch frame, handler stacks rw-
- *   00007f10_00000000  META_VA   the kit's own records: regions, threads, children (never faults) rw-
- *   00007f00_00200000  ......... top of the first stack, which grows down on faults               rw-
- *   00007f00_00100000  STACK_LIMIT it stops here; one guard page
- *   00007f00_00051000  upcall frame of the first thread  \  where exactly,                        rw-
- *   00007f00_00050000  batch frame of the first thread    > struct fh_info                        rw-
- *   00007f00_00000000  info page, clock, refusals        /  says                                  r--
- *   00007e00_00000000  MM_HI     mappings and threads' stacks, from here downward                 as asked
- *   00001000_00000000  MM_LO
- *   :
- *   page after .bss    heap      upward, at most to HEAP_LIMIT                                    rw-
- *   00000000_00400000  image     .text r-x, .rodata r--, .data and .bss rw-
- *   00000000_00000000  null      never mapped by mm_map
+ *   fffffe80_00000000  window    this space's own page tables (PT4[509] names the PT4)            r--
+ *   fffffe40_00000000  TABLE_VA  the ownership table                                              r--
+ *   fffffe20_00000000  BOOTFS_VA modules, one after the other, whole pages (root and its shell)   r--
+ *   fffffe10_c0000000  CPUS_VA   CPU frames: whose turn it is                                     r--
+ *   fffffe10_80000000  SCRATCH   pages mapped for a moment: a child's memory, a foreign table     rw-
+ *   fffffe10_40000000  THREADS   64 KiB for each thread: upcall frame, batch frame, handler stacks rw-
+ *   fffffe10_00000000  META_VA   the kit's own records: regions, threads, children (never faults) rw-
+ *   fffffe00_00051000  upcall frame of the first thread  \  where exactly,                        rw-
+ *   fffffe00_00050000  batch frame of the first thread    > struct fh_info                        rw-
+ *   fffffe00_00000000  info page, clock, refusals        /  says                                  r--
+ *   everything else is the layout's (layout.h): image, heap, mappings, stacks
  *
  * The kit's areas each start at a multiple of 1 GiB, so that a second address space of the same env shares them by one
  * link each (space_fork) and the kit works alike in both.
@@ -38,19 +31,15 @@ typedef uint64_t pte_t; /* page-table entry, or the libOS's own non-present word
 #define PLAN_GIB (1ul << 30)
 #define PLAN_LARGE (FH_PAGE * FH_LARGE_FRAMES) /* 2 MiB */
 
-#define IMAGE_VA 0x400000ul
-#define HEAP_LIMIT 0x100000000000ul
-#define MM_LO 0x100000000000ul
-#define MM_HI 0x7e0000000000ul
-#define STACK_TOP 0x7f0000200000ul   /* = info.stack_hi */
-#define STACK_LIMIT 0x7f0000100000ul /* the first stack's lowest page is a guard */
-#define META_VA 0x7f1000000000ul
-#define THREADS_VA 0x7f1040000000ul
-#define SCRATCH_VA 0x7f1080000000ul
-#define CPUS_VA 0x7f10c0000000ul
-#define BOOTFS_VA 0x7f2000000000ul
-#define TABLE_VA 0x7f4000000000ul    /* = info.table_va */
-#define WINDOW_VA 0xffffff0000000000ul /* = info.window_va */
+#define KIT_LO 0xfffffe0000000000ul /* from here to WINDOW_END all is the kit's */
+#define META_VA 0xfffffe1000000000ul
+#define THREADS_VA 0xfffffe1040000000ul
+#define SCRATCH_VA 0xfffffe1080000000ul
+#define CPUS_VA 0xfffffe10c0000000ul
+#define BOOTFS_VA 0xfffffe2000000000ul
+#define TABLE_VA 0xfffffe4000000000ul    /* = info.table_va */
+#define WINDOW_VA 0xfffffe8000000000ul /* = info.window_va */
+#define WINDOW_END 0xffffff0000000000ul
 
 /* Doorbell bits of the kit. Programs use BELL_USER and up. Each has one purpose, so that no wait eats another's bits. */
 enum {
@@ -66,4 +55,4 @@ static inline uint64_t page_up(uint64_t x) { return (x + FH_PAGE - 1) & ~(FH_PAG
 
 _Static_assert(META_VA % PLAN_GIB == 0 && THREADS_VA % PLAN_GIB == 0 && SCRATCH_VA % PLAN_GIB == 0, "one link each");
 _Static_assert(CPUS_VA % PLAN_GIB == 0 && BOOTFS_VA % PLAN_GIB == 0 && TABLE_VA % PLAN_GIB == 0, "one link each");
-_Static_assert(WINDOW_VA == (0xffff000000000000ul | (uint64_t)FH_WINDOW_SLOT << 39), "slot 510");
+_Static_assert(WINDOW_VA == (0xffff000000000000ul | (uint64_t)FH_WINDOW_SLOT << 39), "slot 509");

@@ -243,6 +243,19 @@ va_t region_gap(struct space *s, va_t lo, va_t hi, uint64_t bytes, uint64_t alig
 	}
 }
 
+va_t region_gap_up(struct space *s, va_t lo, va_t hi, uint64_t bytes, uint64_t align)
+{
+	for (va_t at = lo; at < hi;) {
+		va_t va = (at + align - 1) & ~(align - 1);
+		struct region *r = region_after(s, at);
+		va_t top = r && r->lo < hi ? r->lo : hi;
+		if (va < top && top - va >= bytes)
+			return va;
+		at = r && r->lo < hi ? r->hi : hi;
+	}
+	return 0;
+}
+
 int region_copy(struct space *to, const struct space *from)
 {
 	for (unsigned i = 0; i < from->nregions; i++)

@@ -46,6 +46,7 @@ struct region {
 	const char *name;    /* as maps prints it, "" for none; kept by reference */
 	uint8_t rights;      /* RIGHT_R|W|X, RIGHT_LARGE: demand-zero by 2 MiB pages where they fit */
 	uint8_t grow, fork;
+	uint16_t guard;      /* of one that grows: pages next to its limit that it never takes */
 	struct region *next; /* unused ones */
 };
 
@@ -73,6 +74,8 @@ unsigned region_page_rights(struct space *, const struct region *r, va_t va);
 struct region *region_protect(struct space *, struct region *r, va_t lo, va_t hi, unsigned rights);
 /* Highest free [va, va + bytes) in [lo, hi), va aligned; 0: none. */
 va_t region_gap(struct space *, va_t lo, va_t hi, uint64_t bytes, uint64_t align);
+/* The lowest one. */
+va_t region_gap_up(struct space *, va_t lo, va_t hi, uint64_t bytes, uint64_t align);
 /* Copy the list of one space to another (whose list is empty). */
 int region_copy(struct space *to, const struct space *from);
 void region_clear(struct space *);

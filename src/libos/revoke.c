@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "child.h"
+#include "layout.h"
 #include "machine.h"
 #include "spacewalk.h"
 #include "start.h"
@@ -22,7 +23,7 @@ uint64_t revoke_spare(uint64_t frames, uint64_t deadline)
 
 	(void)frames, (void)deadline;
 	space_lock(space_current());
-	space_trim(space_current(), MM_LO, MM_HI);
+	space_trim(space_current(), layout_mmap.lo, layout_mmap.hi);
 	space_unlock(space_current());
 	orphan_collect();
 	uint64_t after = fh_owned(env_view()->account);
@@ -91,7 +92,7 @@ static void take_pages(struct space *s, uint64_t n)
 	struct leaf leaf;
 
 	batch_begin(&b, s->frames);
-	for (va_t va = MM_LO; n > 0 && space_next(s, va, MM_HI, &leaf); va = leaf.va + pt_span(leaf.level)) {
+	for (va_t va = layout_mmap.lo; n > 0 && space_next(s, va, layout_mmap.hi, &leaf); va = leaf.va + pt_span(leaf.level)) {
 		const volatile pte_t *link = space_slot(s, leaf.va, 2);
 		uint64_t state = leaf.pte & FH_P ? frame_record(fh_pte_pfn(leaf.pte))->state : 0;
 		if (!link || leaf.level != 1 || fh_type(state) != FH_DATA || fh_owner(state) != s->env || fh_refs(state) != 1)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "layout.h"
 #include "spacewalk.h"
 #include "start.h"
 #include "syscall.h"
@@ -28,6 +29,25 @@ pfn_t granted_next(pfn_t after, unsigned type, pfn_t owner)
 	while (p && frame_record(p)->tenant != env_self_name())
 		p = frame_find(p, type, owner);
 	return p;
+}
+
+unsigned devices_take(void)
+{
+	pfn_t parent = fh_owner(frame_record(env_self())->state);
+	unsigned n = 0;
+
+	for (pfn_t p = 0; (p = granted_next(p, FH_DEVICE, parent)) != 0;)
+		n += sys_frame_take(p, 1) == 1;
+	return n;
+}
+
+unsigned devices_give(uint64_t env)
+{
+	unsigned n = 0;
+
+	for (pfn_t p = 0; (p = frame_find(p, FH_DEVICE, env_self())) != 0;)
+		n += (frame_record(p)->tenant == 0 || frame_grant(p, 0) == 0) && frame_grant(p, env) == 0;
+	return n;
 }
 
 /* ---- The owner of a window ---- */
@@ -116,7 +136,7 @@ int64_t window_link(pfn_t table, unsigned rights, region_fault *fault, void *arg
 	if (!table) /* granted_next has found none */
 		return -EPERM;
 	space_lock(s);
-	va_t va = region_gap(s, MM_LO, MM_HI, PLAN_LARGE, PLAN_LARGE);
+	va_t va = region_gap(s, layout_mmap.lo, layout_mmap.hi, PLAN_LARGE, PLAN_LARGE);
 	struct region r = {
 	    .base = va,
 	    .end = va + PLAN_LARGE,

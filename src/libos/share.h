@@ -16,6 +16,10 @@
 int env_admit(uint64_t env, uint64_t caller);
 /* The first frame after pfn `after` that is granted to this env, of this type and owner (an ENV frame); 0: none. */
 pfn_t granted_next(pfn_t after, unsigned type, pfn_t owner);
+/* Device memory (frames of type DEVICE, root's at first) goes from parent to child, if both want it: take what the parent has
+ * granted us; grant what we have to `env` (a name), our child. Each returns how many frames. A reaped child's come back. */
+unsigned devices_take(void);
+unsigned devices_give(uint64_t env);
 
 /* ---- Windows: the owner's side. A window is a page table of ours with entries to pages of ours. It is granted to one
  *      tenant, who links it into its own tree. What stands in it, and whether it is linked at all, we say at any time. ---- */

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 
+#include "enter.h"
 #include "env.h"
 #include "machine.h"
 #include "region.h"
@@ -41,7 +42,7 @@ int space_free(struct space *s)
 
 	space_unpeek(s);
 	region_clear(s);
-	if ((r = table_drain(s->root, 4)) < 0)
+	if ((r = space_left(s->root)) < 0 || (r = table_drain(s->root, 4)) < 0)
 		return r;
 	r = frame_put_typed(s->root);
 	orphan_collect();

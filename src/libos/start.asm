@@ -1,7 +1,7 @@
 ; start.asm - the first instruction of a program, and the two that fork needs: run a function on another stack, and
 ; come out of it a second time.
 ;
-; At _start: rdi = info page, rsp -> argc, argv[0] ... argv[argc-1], NULL, NULL (System V ABI, 3.4.1, with an empty
+; At _start: rdi = info page, rsi -> struct places or 0 (root), rsp -> argc, argv[0] ... argv[argc-1], NULL, NULL (System V ABI, 3.4.1, with an empty
 ; environment). GS base is the upcall frame already.
 
 bits 64
@@ -14,9 +14,9 @@ section .text
 
 _start:
     xor     ebp, ebp                ; backtraces end here
-    mov     rsi, rsp
+    mov     rdx, rsp
     and     rsp, -16
-    call    start_c                 ; start_c(info, stack); does not return
+    call    start_c                 ; start_c(info, places, stack); does not return
     ud2
 
 ; int64_t fork_call(uint64_t stack_top, int64_t (*f)(uint64_t saved, void *arg), void *arg)

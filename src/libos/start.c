@@ -12,6 +12,7 @@
 
 #include "console.h"
 #include "env.h"
+#include "layout.h"
 #include "machine.h"
 #include "meta.h"
 #include "mm.h"
@@ -23,10 +24,8 @@
 const struct fh_info *info;
 const char *program_name = "?";
 
-extern const char __image_start[], __rodata_start[], __data_start[], __image_end[]; /* user.ld */
-
 int main(int argc, char **argv); /* the program's */
-_Noreturn void start_c(const struct fh_info *in, uint64_t *stack);
+_Noreturn void start_c(const struct fh_info *in, const struct places *given, uint64_t *stack);
 
 static void set_bases(void)
 {
@@ -87,42 +86,57 @@ static void add(va_t base, va_t end, unsigned rights, unsigned fork, const char 
 		panic("start: no room for %s", name);
 }
 
-static void add_stack(void)
+static void add_stack(const struct area *a)
 {
-	va_t base = STACK_TOP;
+	va_t base = layout_stack.hi;
 
-	while (base > STACK_LIMIT + FH_PAGE && space_get(&space_main, base - FH_PAGE) & FH_P)
+	while (base > layout_stack.lo + a->guard * FH_PAGE && space_get(&space_main, base - FH_PAGE) & FH_P)
 		base -= FH_PAGE;
 	struct region r = {
-	    .lo = STACK_LIMIT,
-	    .hi = STACK_TOP,
+	    .lo = layout_stack.lo,
+	    .hi = layout_stack.hi,
 	    .base = base,
-	    .end = STACK_TOP,
-	    .rights = RIGHT_R | RIGHT_W,
+	    .end = layout_stack.hi,
+	    .rights = a->rights,
 	    .grow = REGION_GROW_DOWN,
+	    .guard = a->guard,
 	    .fault = fault_zero,
-	    .name = "[stack]",
+	    .name = a->name,
 	};
-	region_add(&space_main, &r);
+	if (region_add(&space_main, &r) < 0)
+		panic("start: no room for %s", a->name);
+}
+
+static void add_area(const struct area *a, const struct extent *p)
+{
+	if (a->kind == AREA_TEXT || a->kind == AREA_RODATA)
+		add(p->lo, p->hi, a->rights, REGION_SHARE, a->name);
+	else if (a->kind == AREA_DATA || a->kind == AREA_BSS || a->kind == AREA_ARGS)
+		add(p->lo, p->hi, a->rights, REGION_COPY, a->name);
+	else if (a->kind == AREA_GUARD)
+		add(p->lo, p->hi, 0, REGION_SKIP, a->name);
+	else if (a->kind == AREA_HEAP && heap_init(a) < 0)
+		panic("start: no room for %s", a->name);
+	else if (a->kind == AREA_STACK)
+		add_stack(a);
 }
 
 /* The regions that are there before main. */
 static void regions_init(void)
 {
-	va_t text = (va_t)__image_start, rodata = (va_t)__rodata_start, data = (va_t)__data_start, end = (va_t)__image_end;
 	uint64_t table = page_up(info->nframes * sizeof(struct fh_frame));
 
-	add(text, rodata, RIGHT_R | RIGHT_X, REGION_SHARE, "[text]");
-	add(rodata, data, RIGHT_R, REGION_SHARE, "[rodata]");
-	add(data, end, RIGHT_R | RIGHT_W, REGION_COPY, "[data]");
-	heap_init(end);
+	for (unsigned i = 0; program_layout->area[i].kind != AREA_END; i++)
+		add_area(&program_layout->area[i], &layout_here.area[i]);
 	add(info->info_va, info->upcall_va + FH_PAGE, RIGHT_R | RIGHT_W, REGION_SKIP, "[info]");
-	add_stack();
 	add(META_VA, CPUS_VA + PLAN_GIB, RIGHT_R | RIGHT_W, REGION_SKIP, "[kit]");
 	add(TABLE_VA, TABLE_VA + table, RIGHT_R, REGION_SKIP, "[table]");
-	add(WINDOW_VA, FH_KERNEL_BASE, RIGHT_R, REGION_SKIP, "[window]");
+	add(WINDOW_VA, WINDOW_END, RIGHT_R, REGION_SKIP, "[window]");
 	if (space_get(&space_main, BOOTFS_VA) & FH_P)
 		startup_bootfs();
+	int r = program_layout->start ? program_layout->start() : 0;
+	if (r < 0)
+		panic("start: layout %s: %s", program_layout->name, error_name(r));
 }
 
 /* root's arguments: the first module's command line, cut at blanks. */
@@ -155,19 +169,21 @@ const char *startup_name(const char *path, char *buffer, size_t n)
 	return buffer;
 }
 
-_Noreturn void start_c(const struct fh_info *in, uint64_t *stack)
+_Noreturn void start_c(const struct fh_info *in, const struct places *given, uint64_t *stack)
 {
 	static char *root_argv[32];
 	static char name[32];
 
 	info = in;
+	layout_begin(given);
 	space_main.root = fh_pte_pfn(*window_slot(WINDOW_VA, 4));
 	space_main.frames = &frames_first;
 	thread_init();
 	thread_reset();
 	frames_init(in);
 	upcall_prepare(thread_main.upcall, in->upcall_va, THREADS_VA + THREAD_PLACE);
-	if (in->version != FH_VERSION || in->table_va != TABLE_VA || in->window_va != WINDOW_VA || in->stack_hi != STACK_TOP)
+	if (in->version != FH_VERSION || in->table_va != TABLE_VA || in->window_va != WINDOW_VA ||
+	    (!given && in->stack_hi != layout_stack.hi))
 		panic("start: made for another kernel (version %u)", FH_VERSION);
 	if (space_fill(&space_main, THREADS_VA + THREAD_STACKS, (THREAD_PLACE - THREAD_STACKS) / FH_PAGE, RIGHT_R | RIGHT_W))
 		panic("start: no frames");

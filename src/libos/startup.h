@@ -1,6 +1,7 @@
-/* startup.h - between start.c, module.c and fork.c. */
+/* startup.h - between the kit's own files. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* In a fork's child: no other thread holds the console. */
@@ -11,3 +12,6 @@ void startup_views(void);
 void startup_bootfs(void);
 /* First word of path without directory and ".elf", into buffer; returns buffer. */
 const char *startup_name(const char *path, char *buffer, size_t n);
+/* Is this upcall a part of entering or leaving another space (enter.h)? Then the context is where to go on. */
+struct fh_context;
+bool enter_upcall(struct fh_context *);

@@ -16,9 +16,13 @@
 #define TCB_BYTES 512ul
 #define META_ALIGN 64ul
 
-extern const char __tls_start[], __tls_file_end[], __tls_end[], __tls_align[]; /* user.ld; the last is a number */
+extern const char __tls_start[], __tls_file_end[], __tls_end[], __tls_align_end[]; /* user.ld */
 
-static size_t align(void) { return (size_t)__tls_align > META_ALIGN ? (size_t)__tls_align : META_ALIGN; }
+static size_t align(void)
+{
+	size_t n = (size_t)(__tls_align_end - __tls_start); /* not a symbol that is the number: no instruction reaches that */
+	return n > META_ALIGN ? n : META_ALIGN;
+}
 /* Bytes before the TCB. */
 static size_t before(void) { return ((size_t)(__tls_end - __tls_start) + align() - 1) & ~(align() - 1); }
 static size_t whole(void) { return before() + TCB_BYTES + (align() - META_ALIGN) + META_ALIGN; }

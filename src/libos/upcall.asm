@@ -27,7 +27,8 @@ upcall_entry:
     jnz     .by_kernel                      ; single step: a popfq here would trap here
     mov     rax, [gs:UP_DEPTH]
     shl     rax, LEAVE_SHIFT
-    add     rax, leave_table - LEAVE_SIZE   ; depth is one more than the index of our slot
+    lea     rcx, [rel leave_table - LEAVE_SIZE] ; depth is one more than the index of our slot
+    add     rax, rcx
     jmp     rax
 .by_kernel:
     mov     eax, FH_SYS_thread_ctl

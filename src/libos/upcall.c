@@ -11,6 +11,7 @@
 
 #include "console.h"
 #include "start.h"
+#include "startup.h"
 #include "syscall.h"
 #include "thread.h"
 
@@ -106,6 +107,8 @@ void upcall_dispatch(struct fh_context *c)
 {
 	bool done = false;
 
+	if (enter_upcall(c))
+		return;
 	if (c->regs.vector != PAGE_FAULT || handlers[PAGE_FAULT])
 		done = handle(c);
 	if (!done && c->regs.vector == PAGE_FAULT)

@@ -13,7 +13,7 @@
 
 size_t memory_held(void)
 {
-	space_trim(space_current(), heap_start(), STACK_LIMIT);
+	trim_tables();
 	return (frames_owned() - (meta_end() - META_VA) / FH_PAGE) * FH_PAGE;
 }
 
@@ -160,6 +160,9 @@ static void check_guards(void)
 	guard_side = 0;
 	ok(writes(q) && !writes(q - 1) && !reads(q - 1), "with GUARD_START, so does the byte in front");
 	ok(explains(q - 1, "1 bytes before a block of 1000 bytes"), "named, too");
+	free((void *)q);
+	q = malloc(70000); /* more pages than any before: the last place of all */
+	ok(!reads(q + 70000) && explains(q + 70000, "1 bytes past the end of a block of 70000 bytes"), "and what lies behind the last block");
 	free((void *)q);
 	victim = malloc(48);
 	touch_end();

@@ -135,13 +135,13 @@ def looking(gdb):
           r": ENV of ", r"owns \d+ of \d+", r": THREAD of ", r"RUNNING", r"it is running", r": PT4 of ", r"\d+ present entries",
           rf"thread {thread}: its root", r"cpu \d: loaded in CR3")
     check("fh maps: rights, types, owners", gdb.ask("fh maps hello"), r"^0{10}400000-\S+ r-x  DATA", r"rw-  DATA", r"r--  TABLE",
-          r"r--  CPU of 0x5000 \(root\)", r"2 MiB TABLE", r"^ffffff0000000000-\S+ r--")
+          r"r--  CPU of 0x5000 \(root\)", r"2 MiB TABLE", r"^fffffe8000000000-\S+ r--")
     why = lambda *words: gdb.ask("fh why " + " ".join(words))
     check("fh why: no W", why("$rip"), rf"mapped, but without W: slot 0 of PT1 .* DATA of {env} .*it could be writable")
     check("fh why: not mapped, and what is near", why("0x3ff000"), r"not mapped\. slot 1 of PT2 .* empty, so all of 0x200000-0x400000 is missing",
           r"^What is mapped above begins at 0x400000, 0x1000 bytes after it\.$")
     check("fh why: the stack may be written", why("$rsp"), r"a write would not fault\. Every level allows it, down to frame .* DATA of .*hello")
-    check("fh why: the ownership table, the window, the kernel", why("0x7f4000000000") + why("0xffffff0000000000") + why("&pt_set"),
+    check("fh why: the ownership table, the window, the kernel", why("0xfffffe4000000000") + why("0xfffffe8000000000") + why("&pt_set"),
           r"TABLE: the kernel lets only DATA and DEVICE be mapped writable", r"recursive window", r"slot 511 is the kernel's")
     check("fh why: no address at all", why("0x800000000000"), r"not canonical")
     check("fh why of another env; of CR2", why("0x400000", "sh") + "\n" + why(), r"\(sh\): mapped, but without W", rf"^{HEX} in root {root}")
@@ -184,7 +184,7 @@ def damage(gdb, env, root, page):
     """What fh audit finds when the table says something else than is so."""
     check("fh audit: everything fits", gdb.ask("fh audit"), r"^audit: everything fits, \d+ frames$")
     state = f"{RECORD}[{page}].state"
-    slot = f"*(unsigned long *)(0xffffff8000000000 + {root} * 4096 + 511 * 8 - 8)"  # the window's
+    slot = f"*(unsigned long *)(0xffffff8000000000 + {root} * 4096 + 509 * 8)"  # the window's
     damaged(gdb, "a reference too many", state, f"{state} + 256", rf"^frame {page} \(DATA\): refs says 2, 1 references are found$")
     damaged(gdb, "an owner that is no env", state, f"({state} & 0xffffffff) | ({page}ul << 32)", rf"^frame {page} \(DATA\): its owner {page} is no ENV",
             rf"^frame {env} \(ENV\): account says \d+ frames owned, \d+ are found$")
@@ -194,8 +194,8 @@ def damage(gdb, env, root, page):
     damaged(gdb, "a lock", f"{RECORD}[{root}].state", f"{RECORD}[{root}].state | 16", rf"^frame {root} \(PT4\): locked by a CPU")
     damaged(gdb, "a table's count", f"{RECORD}[{root}].link", f"{RECORD}[{root}].link + 1", rf"^frame {root} \(PT4\): count says \d+, \d+ present")
     damaged(gdb, "a quota", f"((struct fh_env *)(0xffffff8000000000 + {env} * 4096))->account", "5", r"account says 5 frames", r"owns 5 frames of a quota of 0")
-    damaged(gdb, "a link that is no table", slot, f"({page} << 12) | 7", rf"^frame {root} \(PT4\): entry 510 links frame {page}, which is no PT3$")
-    info = re.search(rf"PT1 ({HEX})\[0\] = ({HEX})", gdb.ask("fh pt 0x7f0000000000"))
+    damaged(gdb, "a link that is no table", slot, f"({page} << 12) | 7", rf"^frame {root} \(PT4\): entry 509 links frame {page}, which is no PT3$")
+    info = re.search(rf"PT1 ({HEX})\[0\] = ({HEX})", gdb.ask("fh pt 0xfffffe0000000000"))
     damaged(gdb, "a page of the table, writable", f"*(unsigned long *)(0xffffff8000000000 + {info[1]} * 4096)", f"{info[2]} | 2",
             rf"^frame {info[1]} \(PT1\): entry 0 is writable, but frame {HEX} is TABLE$")
     check("and everything fits again", gdb.ask("fh audit"), r"^audit: everything fits")
@@ -226,7 +226,7 @@ def copy_on_write(gdb, guest):
     gdb.ask("continue")
     check("fh why: copy-on-write", gdb.ask("fh why page"), r"copy-on-write .* its fault handler copies")
     check("fh pt names the kit's marks", gdb.ask("fh pt page"), r"\(kit: forked, may-write\)")
-    shared = re.search(rf"frame ({HEX}): PT2", gdb.ask("fh pt 0x7f4000000000"))[1]  # the child has a link to it
+    shared = re.search(rf"frame ({HEX}): PT2", gdb.ask("fh pt 0xfffffe4000000000"))[1]  # the child has a link to it
     check("fh frame of a table that another env has linked", gdb.ask(f"fh frame {shared}"), r"PT2 of .*\(demo\), refs 2",
           rf"^  linked by a foreign owner's table {HEX}\[256\]$")
     damaged(gdb, "a foreign link that isn't recorded", f"{RECORD}[{shared}].link", f"{RECORD}[{shared}].link & 1023",

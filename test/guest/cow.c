@@ -190,7 +190,7 @@ static void check_orphans(void)
 
 	talk = (volatile unsigned *)map(1, MM_SHARED | MM_EAGER);
 	say(0);
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	before = frames_owned();
 	char *p = map(N, MM_EAGER);
 	paint(p, N, 'o');
@@ -206,7 +206,7 @@ static void check_orphans(void)
 	say(1);
 	is(finish(child), 0, "we unmap first: the child still has the pages");
 	mm_unmap((va_t)q, PAGES(N));
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	is((int64_t)frames_owned(), (int64_t)before, "their frames come back when it ends");
 	mm_unmap((va_t)talk, FH_PAGE);
 }

@@ -15,7 +15,7 @@
 #define HALF 0x0000800000000000ul /* first non-canonical address */
 #define KERNEL_DIRECT 0xffffff8000100000ul
 #define KERNEL_TEXT 0xffffffff80100000ul
-#define WINDOW 0xffffff0000000000ul
+#define WINDOW 0xfffffe8000000000ul
 
 static struct raw r;
 
@@ -403,7 +403,7 @@ static void check_jumps(void)
 		struct fh_regs regs = raw_regs(&r, 0);
 		regs.rax = bad[i] & ~7ul;
 		unsigned read = try_regs("\x48\x8b\x08", 3, regs), write = try_regs("\x48\x89\x08", 3, regs);
-		bool window = regs.rax >= WINDOW && regs.rax < FH_KERNEL_BASE;
+		bool window = regs.rax >= WINDOW && regs.rax < WINDOW_END;
 		if ((read != PF && !window) || write != PF)
 			count_bad(&t, "%#lx: read %u, write %u", regs.rax, read, write);
 	}

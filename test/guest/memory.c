@@ -56,7 +56,7 @@ static uint64_t present(const char *p, size_t bytes) { return space_count(space_
 
 static uint64_t owned(void)
 {
-	space_trim(space_current(), heap_start(), STACK_LIMIT);
+	trim_tables();
 	return frames_owned();
 }
 
@@ -113,7 +113,7 @@ static void check_fixed(void)
 	returns(mm_map(va + 1, PAGES(1), RW, MM_FIXED), -EINVAL, "FIXED at no page");
 	returns(mm_map(0x7ffffffff000ul, PAGES(2), RW, MM_FIXED), -EINVAL, "FIXED beyond the user's addresses");
 	returns(mm_map(FH_KERNEL_BASE, PAGES(1), RW, MM_FIXED), -EINVAL, "FIXED over the kernel");
-	returns(mm_map(0, MM_HI - MM_LO + PAGES(1), RW, 0), -ENOMEM, "more addresses than there are");
+	returns(mm_map(0, layout_mmap.hi - layout_mmap.lo + PAGES(1), RW, 0), -ENOMEM, "more addresses than there are");
 	ok(mm_failed(mm_map(0, PAGES(1), RW, MM_FIXED)), "nobody maps the null page");
 	static const va_t kit[] = {META_VA, THREADS_VA, SCRATCH_VA, TABLE_VA, WINDOW_VA};
 	struct tally t = {0};
@@ -123,7 +123,7 @@ static void check_fixed(void)
 			count_bad(&t, "%#lx", kit[i]);
 	none_bad(&t, "the kit's own areas can't be mapped over, unmapped or protected");
 	returns(mm_map(0, 1ul << 40, RW, MM_EAGER), -ENOMEM, "more eager pages than frames");
-	is((int64_t)present((char *)MM_LO, MM_HI - MM_LO), 0, "leaves none behind");
+	is((int64_t)present((char *)layout_mmap.lo, layout_mmap.hi - layout_mmap.lo), 0, "leaves none behind");
 }
 
 static void check_split(void)
@@ -353,17 +353,17 @@ static void check_heap(void)
 	heap_grow((intptr_t)PAGES(32));
 	is((int64_t)not_zero((char *)p + PAGES(32), PAGES(32)), 0, "grown again, it is zero");
 	ok(p[PAGES(32) - 1] == 0x77, "the rest is as it was");
-	returns(heap_grow((intptr_t)(HEAP_LIMIT - heap_end() + 1)), -ENOMEM, "past its limit it doesn't grow");
+	returns(heap_grow((intptr_t)(layout_heap.hi - heap_end() + 1)), -ENOMEM, "past its limit it doesn't grow");
 	returns(heap_grow(-(intptr_t)(heap_end() - heap_start() + 1)), -ENOMEM, "nor shrink below its start");
 	returns(heap_grow(INTPTR_MIN), -ENOMEM, "nor by 2^63 bytes");
 	is((int64_t)heap_end(), (int64_t)(p + PAGES(64)), "these change nothing");
-	va_t top = HEAP_LIMIT - PAGES(16);
+	va_t top = layout_heap.hi - PAGES(16);
 	returns(mm_map(top, PAGES(1), RW, MM_FIXED | MM_NOREPLACE), -EEXIST, "its room is reserved");
-	returns(heap_grow((intptr_t)(HEAP_LIMIT - heap_end())), (int64_t)(p + PAGES(64)), "all of it can be had");
-	ok(writes((char *)HEAP_LIMIT - 1), "to the last byte");
-	heap_grow(-(intptr_t)(HEAP_LIMIT - end));
-	ok(!reads((char *)HEAP_LIMIT - 1) && !reads(p), "and given back");
-	space_trim(space_current(), page_up(end), HEAP_LIMIT);
+	returns(heap_grow((intptr_t)(layout_heap.hi - heap_end())), (int64_t)(p + PAGES(64)), "all of it can be had");
+	ok(writes((char *)layout_heap.hi - 1), "to the last byte");
+	heap_grow(-(intptr_t)(layout_heap.hi - end));
+	ok(!reads((char *)layout_heap.hi - 1) && !reads(p), "and given back");
+	space_trim(space_current(), page_up(end), layout_heap.hi);
 	is((int64_t)frames_owned(), (int64_t)before, "with every frame");
 }
 

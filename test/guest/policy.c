@@ -238,7 +238,7 @@ static void check_bad(void)
 {
 	struct space *s = space_current();
 	pfn_t got[N];
-	space_trim(s, MM_LO, STACK_LIMIT);
+	space_trim(s, layout_mmap.lo, layout_stack.lo);
 	uint64_t before = frames_owned();
 	for (unsigned i = 0; i < 2; i++) {
 		struct frames *bad = i ? &beyond : &none;
@@ -249,7 +249,7 @@ static void check_bad(void)
 		ok(mm_failed(r), "a policy that %s: an eager mapping fails: %s", i ? "names frames beyond the table" : "knows no frame",
 		   error_name((int)r));
 		is((int64_t)one, 0, "frame_get has none");
-		space_trim(s, MM_LO, STACK_LIMIT);
+		space_trim(s, layout_mmap.lo, layout_stack.lo);
 		is((int64_t)frames_owned(), (int64_t)before, "nothing is kept");
 	}
 	drop(fill(&late, got));

@@ -193,7 +193,7 @@ static void end(unsigned i, struct tally *dead, struct tally *bad)
 
 static uint64_t books(void)
 {
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	return frame_count_free() + (meta_end() - META_VA) / FH_PAGE;
 }
 

@@ -87,7 +87,7 @@ static void check_refused(void)
 static void check_reserved(void)
 {
 	struct region stack = {.lo = LO, .hi = LO + PAGES(100), .base = LO + PAGES(90), .end = LO + PAGES(100), .fault = fault_zero,
-	                       .grow = REGION_GROW_DOWN};
+	                       .grow = REGION_GROW_DOWN, .guard = 1};
 
 	returns(region_add(&space, &stack), 0, "a stack reserves the room it may grow into");
 	returns(add(LO + PAGES(10), LO + PAGES(11), RIGHT_R), -EEXIST, "nobody else may have that");

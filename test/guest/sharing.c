@@ -72,7 +72,7 @@ static int tenant(void)
 	step(2); /* nothing is in it now */
 	if (reads(p) || reads(p + FH_PAGE))
 		return 7;
-	space_trim(space_current(), MM_LO, MM_HI); /* an empty table, but not ours to free */
+	space_trim(space_current(), layout_mmap.lo, layout_mmap.hi); /* an empty table, but not ours to free */
 	step(4); /* a page is there again, and may be written */
 	if (!writes(p + FH_PAGE) || reads(p))
 		return 8;

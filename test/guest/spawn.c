@@ -45,7 +45,7 @@ static int check_arguments(int argc, char **argv)
 		return 3;
 	char *p = malloc(100000);
 	memset(p, 1, 100000);
-	return p && (uintptr_t)__builtin_frame_address(0) > STACK_LIMIT ? 0 : 4;
+	return p && (uintptr_t)__builtin_frame_address(0) > layout_stack.lo ? 0 : 4;
 }
 
 static int role(int argc, char **argv)
@@ -101,7 +101,7 @@ static uint64_t books(void) { return frame_count_free() + (meta_end() - META_VA)
 /* Nothing is lost, no slot, no child. */
 static void whole(uint64_t before, unsigned slots, const char *what)
 {
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	is((int64_t)books(), (int64_t)before, "%s: as many frames FREE as before", what);
 	ok(slot_count() == slots && !env_list, "and as many CPU slots, no child");
 }

@@ -38,12 +38,12 @@ static void check_join(void)
 	is(thread_join(t), 43, "also if it ended long before");
 	is(thread_join(thread_start(do_nothing, 0)), 0, "a thread that returns has status 0");
 	is(thread_join(thread_start(join_other, (uintptr_t)thread_start(leave_with, 6))), 7, "any thread may join any other");
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	before = frames_owned();
 	unsigned slots = slot_count();
 	for (unsigned i = 0; i < 100; i++)
 		thread_join(thread_start(do_nothing, 0));
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	is((int64_t)frames_owned(), (int64_t)before, "a hundred, one after the other, leave no frame");
 	is(slot_count(), slots, "and no CPU slot");
 }

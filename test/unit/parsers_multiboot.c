@@ -198,6 +198,19 @@ TEST("64 pieces of RAM are taken, 65 refused; pieces that cutting would add are 
 		}
 }
 
+TEST("a memory map of more than 1024 entries is refused: what is reserved at its end would be taken for RAM")
+{
+	empty();
+	region(MB, 64 * MB, RAM);
+	for (unsigned i = 1; i < 1024; i++)
+		region(GB, MB, FIRMWARE);
+	region(2 * MB, MB, FIRMWARE);
+	put(INFO + 20, 0, 4);
+	REFUSED("too many entries");
+	put(INFO + 44, 1024 * 24, 4);
+	REFUSED("no module");
+}
+
 TEST("a region of RAM that reaches the end of the address space is not taken for all of memory")
 {
 	empty();

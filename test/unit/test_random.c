@@ -3,14 +3,14 @@
  * runs, a refusal has changed nothing, and a model of the TLBs says whether a frame was reused too early.
  * SEED=n replays a walk, STEPS=n makes it longer.
  */
+#include "tlbs.h"
 #include "world.h"
 
 #define ENVS 5u
-#define CPUS 2u
+#define CPUS TLBS
 static pfn_t env[ENVS];  /* pfn 0: none */
 static pfn_t known[160]; /* frames that calls like to name */
 static unsigned nknown;
-static pfn_t freed[4];   /* lately: the likeliest to be in a TLB still */
 static uint64_t seed, step_number;
 
 static uint64_t lcg;
@@ -20,71 +20,6 @@ static uint64_t any(uint64_t n) /* below n */
 	return (lcg >> 33) % n;
 }
 static bool once_in(unsigned n) { return any(n) == 0; }
-
-/* ---- The TLBs: what each CPU may hold since its last CR3 load ---- */
-
-static uint8_t tlb[CPUS][NFRAMES], held_type[NFRAMES];
-static pfn_t held_owner[NFRAMES];
-
-static void forget(unsigned cpu) { memset(tlb[cpu], 0, NFRAMES); }
-
-static void walk(unsigned cpu, pfn_t t, unsigned level)
-{
-	tlb[cpu][t.n] = 1;
-	for (unsigned i = 0; i < (level == 4 ? 511u : 512u); i++) {
-		pte_t e = raw(t, i);
-		pfn_t f = entry_pfn(e);
-		if (!(e & FH_P))
-			continue;
-		if (level == 1)
-			tlb[cpu][f.n] = 1;
-		else if (e & FH_PS)
-			memset(&tlb[cpu][f.n], 1, 512);
-		else if (!same(f, t))
-			walk(cpu, f, level - 1);
-	}
-}
-
-/* A frame that left FREE, or changed type or owner, did so when no CPU could still reach it as what it was. */
-static void check_tlbs(void)
-{
-	for (uint64_t n = 0; n < nframes; n++) {
-		unsigned type = type_of(pfn(n));
-		pfn_t owner = owner_of(state_of(pfn(n)));
-		bool taken = !same(owner, held_owner[n]) && type != FH_CPU, reused = (type != held_type[n] || taken) && type != FH_FREE;
-		for (unsigned c = 0; reused && c < CPUS; c++)
-			if (tlb[c][n])
-				suite_fail(__FILE__, __LINE__,
-				           "SEED=%lu step %lu: frame %lu from type %u of %lu to %u of %lu, still in CPU %u's TLB", seed,
-				           step_number, n, held_type[n], held_owner[n].n, type, owner.n, c);
-		if (type == FH_FREE && held_type[n] != FH_FREE)
-			freed[any(LENGTH(freed))] = pfn(n);
-		held_type[n] = type;
-		held_owner[n] = owner;
-	}
-	for (unsigned c = 0; c < CPUS; c++)
-		if (!same(epoch_cpu[c].root, kernel_root))
-			walk(c, epoch_cpu[c].root, 4);
-}
-
-/* ---- Foreign links: by authority, which lasts, or by a grant, which must not have been withdrawn ---- */
-
-static struct { uint64_t at; bool granted; } linked[NFRAMES];
-
-static void check_links(pfn_t me)
-{
-	for (uint64_t n = 0; n < nframes; n++) {
-		pfn_t c = pfn(n), owner = owner_of(state_of(c));
-		uint64_t at = is_table(type_of(c)) ? linked_at(c) : 0;
-		pfn_t parent = owner_of(state_of(pfn(at >> 32)));
-		if (at && at != linked[n].at)
-			linked[n].granted = !authority(me, owner);
-		linked[n].at = at;
-		if (at && linked[n].granted && record(c)->tenant != env_name(parent))
-			suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu: table %lu is linked by %lu, to whom it isn't granted", seed,
-			           step_number, n, parent.n);
-	}
-}
 
 /* ---- Choices ---- */
 
@@ -105,7 +40,7 @@ static pfn_t some_frame(void)
 
 static pfn_t of(unsigned type) /* a frame of this type if one is soon found */
 {
-	pfn_t f = type == FH_FREE && once_in(2) ? freed[any(LENGTH(freed))] : some_frame();
+	pfn_t f = type == FH_FREE && once_in(2) ? tlbs_freed[any(LENGTH(tlbs_freed))] : some_frame();
 	for (unsigned tries = 0; tries < 40 && (f.n >= nframes || type_of(f) != type); tries++)
 		f = some_frame();
 	return f;
@@ -164,7 +99,7 @@ static pfn_t unmapped(void)
 		unsigned i = any(4);
 		pte_t e = type_of(t) == FH_PT1 ? raw(t, i) : 0;
 		pfn_t f = entry_pfn(e);
-		if ((e & FH_P) && type_of(f) == FH_DATA && refs_of(f) == 1 && (tlb[0][f.n] || tlb[1][f.n]) &&
+		if ((e & FH_P) && type_of(f) == FH_DATA && refs_of(f) == 1 && (in_tlb(0, f) || in_tlb(1, f)) &&
 		    clear(owner_of(state_of(t)), t, i) == FH_OP_DONE)
 			return f;
 	}
@@ -256,7 +191,7 @@ static long grant_some(pfn_t me, bool *withdrew)
 	if (!once_in(4) && owner.n)
 		me = owner;
 	*withdrew = once_in(3);
-	bool linked_now = f.n < nframes && is_table(type_of(f)) && linked_at(f) && linked[f.n].granted;
+	bool linked_now = f.n < nframes && is_table(type_of(f)) && linked_at(f) && tlbs_granted(f);
 	long r = frame_grant(me, f.n, *withdrew ? 0 : env_name(some_env()));
 	links_withdrawn += *withdrew && r == 0 && linked_now;
 	*withdrew &= r == -FH_EAGAIN;
@@ -280,7 +215,7 @@ static long sync_some(pfn_t f)
 	long r = frame_sync(f.n, 1 + any(3));
 	for (long i = 0; i < r; i++)
 		for (unsigned c = 0; c < CPUS; c++)
-			if (refs_of(pfn(f.n + i)) == 0 && tlb[c][f.n + i] && type_of(pfn(f.n + i)) != FH_CPU && type_of(pfn(f.n + i)) != FH_TABLE)
+			if (refs_of(pfn(f.n + i)) == 0 && in_tlb(c, pfn(f.n + i)) && type_of(pfn(f.n + i)) != FH_CPU && type_of(pfn(f.n + i)) != FH_TABLE)
 				suite_fail(__FILE__, __LINE__, "SEED=%lu step %lu: frame %lu is synced, yet in CPU %u's TLB", seed, step_number,
 				           f.n + i, c);
 	return r;
@@ -329,6 +264,8 @@ static void one_step(void)
 	}
 	}
 	const char *wrong = world_wrong(), *changed = NULL;
+	if (!wrong)
+		wrong = tlbs_wrong(me);
 	if (r < 0 && done == 0)
 		changed = world_changed(true);
 	if (changed && died && r == -FH_EAGAIN) /* an env that owns nothing is dead for good, and then waits */
@@ -341,8 +278,6 @@ static void one_step(void)
 	succeeded += r >= 0;
 	refused += r < 0;
 	forget_dead_envs();
-	check_links(me);
-	check_tlbs();
 }
 
 /* Something to start from: three envs with trees and pages, one running on each CPU. */
@@ -376,11 +311,7 @@ static void walk_randomly(uint64_t with_seed, uint64_t steps)
 	large_exec = seed & 1;
 	run(root, pfn(RUN), seed % 3 ? 512 : 0);
 	populate();
-	memset(tlb, 0, sizeof tlb);
-	memset(linked, 0, sizeof linked);
-	machine.on_load = forget;
-	check_tlbs();
-	memset(tlb, 0, sizeof tlb);
+	tlbs_begin();
 	for (step_number = 0; step_number < steps; step_number++)
 		one_step();
 }

@@ -253,11 +253,11 @@ A frame whose stamp is not below a CPU's epoch may still be reached by an old tr
                       f"at {where_now(machine)}")
 
 
-def plan_name(va):
-    """What lies there in a program of the kit (plan.h)."""
-    for low, high, name in ((abi.IMAGE_VA, abi.HEAP_LIMIT, "image, heap"), (abi.STACK_LIMIT, abi.STACK_TOP, "stack"),
-                            (abi.META_VA, abi.CPUS_VA + abi.PLAN_GIB, "kit"), (abi.BOOTFS_VA, abi.TABLE_VA, "modules"),
-                            (abi.WINDOW_VA, abi.DIRECT_BASE, "window: its page tables")):
+def area_name(program, va):
+    """What lies there in this program: by its layout's table, or in the kit's own part (plan.h)."""
+    kit = ((abi.META_VA, abi.CPUS_VA + abi.PLAN_GIB, "kit"), (abi.BOOTFS_VA, abi.TABLE_VA, "modules"),
+           (abi.WINDOW_VA, abi.WINDOW_END, "window: its page tables"))
+    for low, high, name in (*program.areas, *kit) if program else ():
         if low <= va < high:
             return name
     return ""
@@ -270,7 +270,7 @@ class Maps(Command):
     def run(self, machine, word):
         root = space(machine, word)
         env = machine.owner(root)
-        names = plan_name if programs.identify(machine, root) else lambda va: ""
+        program = programs.identify(machine, root)
         print(space_label(machine, root))
         run = None  # [lo, hi, what is said of it]
         for va, level, entry, granted in machine.leaves(root):
@@ -278,7 +278,7 @@ class Maps(Command):
             kind, owner = machine.type(pfn), machine.owner(pfn) if pfn < machine.nframes else 0
             whose = f" of {env_label(machine, owner)}" if owner not in (0, env) else ""
             what = "" if level == 4 else f"{'2 MiB ' if level == 2 else ''}{TYPE_NAME.get(kind, 'no RAM')}{whose}"
-            text = f"{rights_text(granted)}  {what:24} {names(va)}".rstrip()
+            text = f"{rights_text(granted)}  {what:24} {area_name(program, va)}".rstrip()
             if run and run[1:] == [va, text]:
                 run[1] += span(level)
                 continue

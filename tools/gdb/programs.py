@@ -8,7 +8,11 @@ from machine import Elf, Machine, kernel, register
 
 class Program:
     def __init__(self, name, path):
-        self.name, self.path = name, path
+        self.name, self.path, self.areas = name, path, []
+        layout = name if os.path.basename(os.path.dirname(path)) == "layout" else "freehold"
+        with open(f"{os.path.dirname(kernel().filename)}/layouts/{layout}.areas") as file:
+            for low, high, what in (line.rstrip().split(" ", 2) for line in file):
+                self.areas.append((int(low, 16), int(high, 16), what))
         self.elf = Elf(path)
         self.functions = self.elf.functions()
 
@@ -41,7 +45,7 @@ _loaded = None  # whose symbols gdb has
 def program(name):
     """The program of that name in the build directory; None: there is none."""
     build = os.path.dirname(kernel().filename)
-    for path in (f"{build}/{name}.debug.elf", f"{build}/test/{name}.debug.elf"):
+    for path in (f"{build}/{name}.debug.elf", f"{build}/layout/{name}.debug.elf", f"{build}/test/{name}.debug.elf"):
         if os.path.exists(path):
             key = path, os.path.getmtime(path)
             if key not in _programs:

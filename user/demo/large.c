@@ -7,7 +7,7 @@ int demo_large(void)
 	struct space *s = space_current();
 	int bad = 0;
 
-	space_trim(s, MM_LO, MM_HI); /* empty tables of earlier demos are not to be counted */
+	space_trim(s, layout_mmap.lo, layout_mmap.hi); /* empty tables of earlier demos are not to be counted */
 	uint64_t frames = frames_now(), faults;
 
 	char *p = (char *)mm_map(0, bytes, RIGHT_R | RIGHT_W, MM_EAGER);
@@ -39,6 +39,6 @@ int demo_large(void)
 	printf("  4 MiB on demand, written: %lu faults\n", faults_now() - faults);
 	bad += check(faults_now() - faults == 2, "one fault for each 2 MiB");
 	mm_unmap((va_t)p, 2 * PLAN_LARGE);
-	space_trim(s, MM_LO, MM_HI);
+	space_trim(s, layout_mmap.lo, layout_mmap.hi);
 	return bad + check(frames_now() <= frames, "all frames are back: %lu owned", frames_now());
 }

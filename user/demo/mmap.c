@@ -54,6 +54,6 @@ int demo_mmap(void)
 	maps_print(space_current());
 	mm_unmap((va_t)p, 16 * FH_PAGE);
 	on_upcall(14, NULL);
-	space_trim(space_current(), MM_LO, MM_HI);
+	space_trim(space_current(), layout_mmap.lo, layout_mmap.hi);
 	return bad + check(frames_now() == frames, "all frames are back: %lu owned", frames_now());
 }

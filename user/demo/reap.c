@@ -60,7 +60,7 @@ static int run(unsigned i) { return i == VICTIM ? victim() : witness(); }
 /* Frames that are FREE, or hold the kit's own records, which are kept. */
 static uint64_t books(void)
 {
-	space_trim(space_current(), MM_LO, STACK_LIMIT);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
 	return frame_count_free() + (meta_end() - META_VA) / FH_PAGE;
 }
 

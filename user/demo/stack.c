@@ -21,7 +21,7 @@ int demo_stack(void)
 
 	uintptr_t lowest = use(64 * FH_PAGE);
 	uint64_t taken = frames_now() - frames;
-	printf("  stack below %#lx: 64 pages deep, to %#lx: %lu faults, %lu frames\n", STACK_TOP, lowest,
+	printf("  stack below %#lx: 64 pages deep, to %#lx: %lu faults, %lu frames\n", layout_stack.hi, lowest,
 	       faults_now() - faults, taken);
 	bad += check(taken >= 48 && taken <= 70, "the stack grew by the pages used");
 	frames = frames_now(), faults = faults_now();

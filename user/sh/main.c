@@ -7,6 +7,7 @@
 
 #include "console.h"
 #include "sh.h"
+#include "share.h"
 #include "start.h"
 
 static int worst;    /* the highest status of any command on this line */
@@ -40,6 +41,8 @@ static const struct {
     {"envs", "", "the tree of envs: frames owned, quota", cmd_envs, 0},
     {"ps", "", "all threads", cmd_ps, 0},
     {"run", "NAME [ARG...] [&]", "run a module (& doesn't wait); `run` may be left out", cmd_run, SH_ARGS},
+    {"run layout", "[NAME]", "run the program that lives in that layout; without NAME, list them", cmd_run, SH_ARGS},
+    {"demo layouts", "", "all of these, one after another and at once", cmd_demo_layouts, 2},
     {"kill", "ENV", "end an env and all below it, free what they own", cmd_kill, 1},
     {"modules", "", "programs that can be run", cmd_modules, 0},
     {"ls", "", "the same", cmd_modules, 0},
@@ -73,11 +76,21 @@ const char *command_name(unsigned n)
 	return module_get(n - COMMANDS, &m) == 0 ? m.name : NULL;
 }
 
+/* Are these words this command? Its name may be two. */
+static bool is_command(const char *name, int argc, char **argv)
+{
+	size_t n = strcspn(name, " ");
+
+	if (strncmp(argv[0], name, n) != 0 || argv[0][n])
+		return false;
+	return !name[n] || (argc > 1 && strcmp(argv[1], name + n + 1) == 0);
+}
+
 /* One command. Its words lie in argv, argv[argc] is NULL. */
 static int execute(int argc, char **argv)
 {
 	for (unsigned i = 0; i < COMMANDS; i++) {
-		if (strcmp(argv[0], commands[i].name) != 0)
+		if (!is_command(commands[i].name, argc, argv))
 			continue;
 		int status = argc - 1 > commands[i].max ? SH_USAGE : commands[i].run(argc, argv);
 		if (status == SH_USAGE)
@@ -138,6 +151,7 @@ int main(void)
 {
 	static char text[SH_LINE];
 
+	devices_take(); /* for programs that we start */
 	puts("Freehold. `help` lists the commands.");
 	while (!ending) {
 		run_notices("");

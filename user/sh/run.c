@@ -115,6 +115,61 @@ static bool wait_for(struct env *e)
 	return killed;
 }
 
+/* Is it a program that lives in a layout of its own? Then it is in a directory that says so. */
+static bool in_layout(const struct module *m) { return strstr(m->command, "layout/") != NULL; }
+
+static int list_layouts(void)
+{
+	struct module m;
+
+	kputs("run layout NAME:");
+	for (unsigned i = 0; module_get(i, &m) == 0; i++)
+		if (in_layout(&m))
+			printf(" %s", m.name);
+	kputs("\n");
+	return SH_OK;
+}
+
+/* One after another, each with its maps; then all of them at once. */
+int cmd_demo_layouts(int argc, char **argv)
+{
+	enum { MOST = 32 };
+	struct env *e, *all[MOST];
+	uint64_t before = frames_at_hand();
+	struct module m;
+	unsigned n = 0;
+	int worst = 0;
+
+	(void)argc, (void)argv;
+	for (unsigned i = 0; module_get(i, &m) == 0; i++) {
+		char *words[] = {"run", m.name, NULL};
+		int status = in_layout(&m) ? cmd_run(2, words) : 0;
+		if (status == SH_INTERRUPTED)
+			return status;
+		worst = status > worst ? status : worst;
+		n += in_layout(&m);
+	}
+	printf("all %u at once, on %u CPU%s:\n", n, info->ncpus, info->ncpus == 1 ? "" : "s");
+	struct spawn_options o = {.slots = slot_count() / (n + 1)};
+	struct fh_env me;
+	if (env_look(env_self(), &me) == 0)
+		o.quota = (fh_quota(me.account) - fh_owned(me.account)) / (n + 1);
+	n = 0;
+	for (unsigned i = 0; module_get(i, &m) == 0 && n < MOST; i++) {
+		char *words[] = {m.name, "-q", NULL};
+		if (in_layout(&m) && spawn(&all[n], m.data, m.bytes, words, &o) == 0)
+			n++;
+		else if (in_layout(&m))
+			worst = SH_FAILED;
+	}
+	while (n-- > 0) {
+		e = all[n];
+		int status = wait_for(e) ? SH_INTERRUPTED : report(e), buried = bury(e, n ? 0 : before);
+		worst = status > worst ? status : buried > worst ? buried : worst;
+	}
+	return worst;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	bool background = strcmp(argv[argc - 1], "&") == 0;
@@ -122,6 +177,12 @@ int cmd_run(int argc, char **argv)
 	struct env *e;
 
 	argv[argc -= background] = NULL;
+	if (argc > 1 && strcmp(argv[1], "layout") == 0) {
+		if (argc == 2)
+			return list_layouts();
+		argv++;
+		argc--;
+	}
 	if (argc < 2)
 		return SH_USAGE;
 	if (module_named(argv[1], &m) < 0) {
@@ -129,7 +190,8 @@ int cmd_run(int argc, char **argv)
 		return SH_UNKNOWN;
 	}
 	uint64_t before = frames_at_hand();
-	int r = spawn(&e, m.data, m.bytes, argv + 1, NULL);
+	struct spawn_options o = {.devices = in_layout(&m)};
+	int r = spawn(&e, m.data, m.bytes, argv + 1, &o);
 	if (r < 0) {
 		printf("%s: can't be started: %s\n", argv[1], error_name(r));
 		return SH_FAILED;

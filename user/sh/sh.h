@@ -20,7 +20,7 @@ enum { SH_OK = 0, SH_FAILED = 1, SH_USAGE = 2, SH_UNKNOWN = 127, SH_INTERRUPTED 
 /* A command: 0, or a status that says it failed, after it has said why. argv[argc] is NULL. */
 typedef int command(int argc, char **argv);
 command cmd_maps, cmd_frames, cmd_envs, cmd_ps, cmd_audit, cmd_why; /* look.c, frames.c */
-command cmd_run, cmd_kill, cmd_modules;                            /* run.c */
+command cmd_run, cmd_kill, cmd_modules, cmd_demo_layouts;          /* run.c */
 
 /* -- line.c -- */
 enum { LINE_DONE, LINE_END };

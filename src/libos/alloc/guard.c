@@ -52,13 +52,13 @@ static struct {
 static unsigned list_of(size_t pages) { return pages < SIZES ? (unsigned)pages : SIZES - 1; }
 static size_t page_up(size_t n) { return (n + SOURCE_PAGE - 1) & ~(SOURCE_PAGE - 1); }
 
-/* The place that an address belongs to: its pages, or the guard page in front. NULL: none. */
+/* The place that an address belongs to: its pages, or the guard page in front; behind the last one, too. NULL: none. */
 static struct place *find(const void *address)
 {
 	const char *p = address;
 	size_t lo = 0, hi = heap.places;
 
-	if (!heap.base || p < heap.base || p >= heap.top)
+	if (!heap.base || p < heap.base || p >= heap.top + SOURCE_PAGE)
 		return NULL;
 	while (hi - lo > 1) {
 		size_t mid = (lo + hi) / 2;

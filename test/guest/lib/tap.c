@@ -19,6 +19,9 @@ static bool line(bool passed, const char *sentence, va_list args)
 	return passed;
 }
 
+void tap_continue(unsigned n) { run = n; }
+unsigned tap_count(void) { return run; }
+
 bool ok(bool passed, const char *sentence, ...)
 {
 	va_list args;
@@ -130,6 +133,12 @@ pfn_t frame_at(const volatile void *p)
 /* The kit keeps pages for its records: they only grow, and are no loss. */
 static uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
 
+void trim_tables(void)
+{
+	space_trim(space_current(), layout_heap.lo, layout_heap.hi);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+}
+
 void tap_begin(void)
 {
 	struct raw r;
@@ -144,14 +153,14 @@ void tap_begin(void)
 void tap_forget(void)
 {
 	malloc_trim();
-	space_trim(space_current(), heap_start(), STACK_LIMIT);
+	trim_tables();
 	owned_before = frames_owned() - kit_pages();
 }
 
 int tap_end(void)
 {
 	malloc_trim();
-	space_trim(space_current(), heap_start(), STACK_LIMIT);
+	trim_tables();
 	is((int64_t)(frames_owned() - kit_pages()), (int64_t)owned_before,
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)

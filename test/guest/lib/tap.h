@@ -27,9 +27,16 @@ bool none_bad(const struct tally *, const char *sentence, ...) __attribute__((fo
  * plan. Returns the exit status. */
 void tap_begin(void);
 int tap_end(void);
+/* A program that another one has started, to go on with its lines: the next one has number n + 1, and the plan is the
+ * other's. tap_count: the number of the last line. */
+void tap_continue(unsigned n);
+unsigned tap_count(void);
 
 /* Frames that are owned now are no loss. */
 void tap_forget(void);
+
+/* Free the page tables of the heap and of mappings that are empty now. */
+void trim_tables(void);
 
 uint64_t frames_owned(void);
 /* A sequence of numbers that is the same in every run. */

@@ -3,6 +3,7 @@
 
 static volatile uint64_t landing; /* where a refused touch goes on; 0: a fault is the test's own end */
 static volatile unsigned refused;
+volatile struct touch_refusal touch_last;
 
 static enum answer on_fault(struct fh_context *c)
 {
@@ -11,6 +12,8 @@ static enum answer on_fault(struct fh_context *c)
 	if (!landing)
 		return FAULT_NEXT;
 	refused++;
+	touch_last.address = c->address;
+	touch_last.error = c->regs.error;
 	if (c->regs.error & FAULT_FETCH)
 		c->regs.rsp += sizeof(uint64_t); /* the return address */
 	c->regs.rip = landing;

@@ -9,6 +9,11 @@
 void touch_begin(void); /* takes the handler of page faults */
 void touch_end(void);
 
+/* Address and error code of the last touch that was refused. */
+extern volatile struct touch_refusal {
+	uint64_t address, error;
+} touch_last;
+
 bool reads(const volatile void *p);
 bool writes(volatile void *p);     /* the byte stays what it is */
 bool runs(const volatile void *p); /* there must be a TOUCH_RET */
