@@ -320,7 +320,9 @@ static inline uint64_t fh_quota(uint64_t account) { return account >> 31 & FH_AC
 	X(ROOT_LOADS, 4, "CR3 loads")                                                                                  \
 	X(FORCED, 5, "waits for other CPUs to flush")                                                                  \
 	X(FLUSH_IPIS, 6, "flush interrupts sent")                                                                      \
-	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU, or to stop a thread")
+	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU, or to stop a thread")                                 \
+	X(UPCALLS, 8, "faults and doorbells handed to a handler")                                                      \
+	X(CALLS, 9, "system calls, up to when it last changed threads")
 
 #define FH_X(name, number, text) FH_COUNT_##name = number,
 enum fh_count { FH_COUNTS(FH_X) FH_NCOUNTS };

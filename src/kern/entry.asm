@@ -41,9 +41,9 @@ syscall_entry:
 	push rdx
 	push rsi
 	push rdi
-	movzx ecx, byte [gs:CPU_TRACE_NEXT]
+	movzx ecx, byte [gs:CPU_CALLS]
 	mov [gs:CPU_TRACE + rcx * 8], rax
-	inc byte [gs:CPU_TRACE_NEXT]
+	inc qword [gs:CPU_CALLS]
 	lea rcx, [rax - SLOW_CALLS]
 	cmp rcx, [gs:CPU_FAST_CALLS]
 	jae .slow

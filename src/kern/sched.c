@@ -101,6 +101,7 @@ void leave(unsigned state)
 	struct fh_thread *t = cpu->thread;
 	bool later = state == FH_READY || (state == FH_SLEEPING && t->deadline != ~0ul);
 	fx_save(t->fx);
+	cpu->frame->count[FH_COUNT_CALLS] = cpu->calls;
 	cpu->thread = NULL;
 	cpu->frame->thread = 0;
 	/* From here on any CPU may run it. LOCKed: visible before slices are read, and before thread_switch looks at the bells

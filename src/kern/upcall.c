@@ -26,6 +26,7 @@ static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *
 	uint64_t depth = atomic_get(&u->depth), entry = atomic_get(&u->entry);
 	if (depth >= atomic_get(&u->max_depth) || depth >= FH_UPCALL_SLOTS || !user_address(entry))
 		return false;
+	mach_count(FH_COUNT_UPCALLS);
 	struct fh_context *slot = &u->slot[depth];
 	uint64_t lo = atomic_get(&u->resume_lo), hi = atomic_get(&u->resume_hi);
 	if (regs->rip < lo || regs->rip >= hi) { /* else the slot still holds what was interrupted */
