@@ -272,8 +272,8 @@ struct fh_thread {
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
 	uint64_t stop_status; /* the status that `stop` will give it */
-	uint64_t home_slot;   /* the slot of that CPU that it was put into last: where to look first */
-	uint64_t reserved[10];
+	uint64_t cpus[4];     /* bit i of word i/64: CPU i has it in its slices */
+	uint64_t reserved[7];
 	struct fh_regs regs;
 	uint64_t reserved2[10];
 	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */

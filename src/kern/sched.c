@@ -65,28 +65,24 @@ void wake(unsigned cpu)
 		lapic_resched_ipi(cpu);
 }
 
-static bool in_slices(unsigned cpu, uint64_t name)
+static bool in_slices(const struct fh_thread *t, uint64_t cpu)
 {
-	const struct fh_cpu *frame = cpu_at(cpu)->frame;
-	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++)
-		if (atomic_get(&frame->slice[i]) == name)
-			return true;
-	return false;
+	return cpu < ncpus && atomic_get(&t->cpus[cpu / 64]) >> cpu % 64 & 1;
 }
 
 void wake_for(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
-	uint64_t home = atomic_get(&t->home), slot = atomic_get(&t->home_slot), name = thread_name(p), other = 0;
-	/* [wake 6] Mostly where it was put last: then nothing is searched. */
-	if (home < ncpus && (atomic_get(&cpu_at(home)->frame->slice[slot]) == name || in_slices(home, name))) {
-		wake(home);
-		return;
+	uint64_t home = atomic_get(&t->home), cpu = home;
+	if (!in_slices(t, home)) { /* [wake 6] */
+		for (cpu = 0; cpu < ncpus && !in_slices(t, cpu); cpu += atomic_get(&t->cpus[cpu / 64]) >> cpu % 64 ? 1 : 64 - cpu % 64)
+			; /* [wake 19] */
+		cpu = MIN(cpu, ncpus);
+		if (!atomic_cas(&t->home, &home, cpu)) /* once: then it has another home, or, until it is put somewhere, none */
+			return;
 	}
-	while (other < ncpus && !in_slices(other, name)) /* [wake 19] */
-		other++; /* once: then it has another home, or, until it is put somewhere, none */
-	if (atomic_cas(&t->home, &home, other) && other < ncpus)
-		wake(other);
+	if (cpu < ncpus)
+		wake(cpu);
 }
 
 void interrupt_cpu(uint64_t ran_on)
@@ -112,13 +108,17 @@ void leave(unsigned state)
 	ref_put(cpu->thread_pfn);
 }
 
+static bool ready(const struct fh_thread *t, uint32_t state)
+{
+	return state == FH_READY || (state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc());
+}
+
 /* Run t, which the caller holds, if it can run: then the reference is the running one. */
 static bool dispatch(pfn_t p, pfn_t owner)
 {
 	struct fh_thread *t = thread_at(p);
 	uint32_t state = atomic_get(&t->state); /* [wake 8] */
-	bool ready = state == FH_READY || (state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc());
-	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
+	if (!ready(t, state) || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
 	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING)) /* [root 10] */
 		return false;
 	/* [wake 17] What was seen of it, here or by who rang it, was an earlier sleep. */
@@ -132,10 +132,22 @@ static bool dispatch(pfn_t p, pfn_t owner)
 	return true;
 }
 
+/* The thread in a slot; NULL if it is gone or its env frozen. It isn't held: what is read of it is a hint, and nothing if it
+ * goes meanwhile. A slot costs 20 instructions by this, and a CPU's walk is 256 of them. */
+static const struct fh_thread *peek(uint64_t name)
+{
+	pfn_t p = pfn(fh_name_pfn(name));
+	uint64_t state = state_of(p);
+	if (fh_type(state) != FH_THREAD || thread_name(p) != name)
+		return NULL;
+	return atomic_get(&env_at(owner_of(state))->account) & FH_ACCOUNT_FROZEN ? NULL : thread_at(p);
+}
+
 static bool dispatch_name(uint64_t name)
 {
 	pfn_t p, owner;
-	if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
+	const struct fh_thread *t = peek(name);
+	if (!t || !ready(t, atomic_get(&t->state)) || thread_get(root_env, name, &p, &owner) < 0)
 		return false;
 	if (dispatch(p, owner))
 		return true;
@@ -169,12 +181,13 @@ static bool ready_to_return(void)
 	return true;
 }
 
-/* Walk the vector once, from the slot after the current one, to a thread that can run and return. */
-static bool next_slice(void)
+/* Walk the vector once, from the slot after the current one, to a thread that can run and return. One that can't return ends
+ * the walk, or 256 of them would make it long: *on says that it is to go on from there. */
+static bool next_slice(bool *on)
 {
 	struct cpu *cpu = this_cpu();
 	uint64_t n = atomic_get(&cpu->frame->nslices), from = cpu->slot;
-	for (uint64_t i = 1; i <= n; i++) {
+	for (uint64_t i = 1; i <= n && !*on; i++) {
 		unsigned slot = (from + i) % n;
 		if (!dispatch_name(atomic_get(&cpu->frame->slice[slot])))
 			continue;
@@ -185,6 +198,7 @@ static bool next_slice(void)
 		keep_time(cpu);
 		if (ready_to_return())
 			return true;
+		*on = true;
 	}
 	return false;
 }
@@ -194,14 +208,9 @@ static uint64_t earliest_deadline(const struct fh_cpu *frame)
 {
 	uint64_t earliest = ~0ul;
 	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++) {
-		pfn_t p, owner;
-		uint64_t name = atomic_get(&frame->slice[i]);
-		if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
-			continue;
-		bool frozen = atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN;
-		if (!frozen && atomic_get(&thread_at(p)->state) == FH_SLEEPING && atomic_get(&thread_at(p)->deadline) < earliest)
-			earliest = atomic_get(&thread_at(p)->deadline);
-		ref_put(p);
+		const struct fh_thread *t = peek(atomic_get(&frame->slice[i]));
+		if (t && atomic_get(&t->state) == FH_SLEEPING)
+			earliest = MIN(earliest, atomic_get(&t->deadline));
 	}
 	return earliest;
 }
@@ -210,16 +219,16 @@ struct fh_regs *schedule(void)
 {
 	struct cpu *cpu = this_cpu();
 	uint32_t *idle = &epoch_cpu[cpu->id].idle;
-	bool found = next_slice();
+	bool on = false, found = next_slice(&on);
 	if (!found) {
 		atomic_swap(idle, 1u); /* [wake 9] say so first, then look again: wake() isn't missed */
-		found = next_slice();  /* no third time, or others could keep it here: wake() interrupts the halt */
+		found = next_slice(&on); /* no third time, or others could keep it here: wake() interrupts the halt */
 	}
 	if (found) {
 		atomic_set(idle, 0u);
 		return &cpu->thread->regs;
 	}
-	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
+	uint64_t deadline = on ? 0 : earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
 	if (cpu->id == 0)
 		console_refresh();
@@ -259,50 +268,61 @@ struct fh_regs *sched_stop(void)
 	return schedule();
 }
 
+/* Slot `slot` of a CPU, whose record is locked, goes from one held thread to another; 0: none. */
+static void hand_over(struct fh_cpu *frame, uint64_t slot, pfn_t from, pfn_t to)
+{
+	uint64_t count = atomic_get(&frame->nslices), word = frame->id / 64, bit = 1ul << frame->id % 64;
+	while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
+		;
+	if (to.n)
+		atomic_or(&thread_at(to)->cpus[word], bit);
+	if (from.n && !same(from, to)) {
+		uint64_t i = 0, name = thread_name(from);
+		while (i < count && atomic_get(&frame->slice[i]) != name)
+			i++;
+		if (i >= count)
+			atomic_and(&thread_at(from)->cpus[word], ~bit);
+	}
+}
+
 long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 {
 	if (n >= nframes || fh_type(state_of(pfn(n))) != FH_CPU || slot >= FH_CPU_SLICES)
 		return REFUSE(EINVAL, "no such CPU or slot");
 	struct fh_cpu *frame = frame_address(pfn(n));
-	uint64_t state = state_of(pfn(n));
-	bool owner = authority(me, owner_of(state));
-	uint64_t old = atomic_get(&frame->slice[slot]);
-	pfn_t t, of;
-	long r = owner ? 0 : thread_get(me, old, &t, &of);
-	if (!owner && r == 0) {
-		r = authority(me, of) ? 0 : REFUSE(EPERM, "the slot is a stranger's");
-		ref_put(t);
-	}
+	uint64_t state = state_of(pfn(n)), old = atomic_get(&frame->slice[slot]);
+	pfn_t from = pfn(0), to = pfn(0), of;
+	long r = old ? thread_get(root_env, old, &from, &of) : 0;
+	if (r == -FH_ENOSPC)
+		return r;
 	if (r < 0)
-		return r == -FH_ESRCH ? REFUSE(EPERM, "an empty slot is filled by the CPU's owner") : r;
-	if (name) {
-		if ((r = thread_get(me, name, &t, &of)) < 0)
-			return r;
-		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
-		name = thread_name(t);
-	}
-	if (r == 0) {
-		r = record_lock(pfn(n), state); /* the CPU isn't taken from its owner meanwhile */
-		if (r == 0) {
-			if (!atomic_cas(&frame->slice[slot], &old, name)) /* [wake 15] */
-				r = REFUSE(EBUSY, "another CPU has just changed the slot");
-			record_unlock(pfn(n));
-		}
-	}
+		from = pfn(0);
+	r = authority(me, owner_of(state)) || (from.n && authority(me, of)) ? 0 : REFUSE(EPERM, "the slot is empty or a stranger's");
 	if (r == 0 && name) {
-		uint64_t count = atomic_get(&frame->nslices);
-		while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
-			;
-		atomic_set(&thread_at(t)->home_slot, slot);
-		atomic_swap(&thread_at(t)->home, frame->id); /* [wake 16] LOCKed: before wake looks whether the CPU idles */
-		wake(frame->id);
+		r = thread_get(me, name, &to, &of);
+		if (r < 0)
+			to = pfn(0);
+		else if (!authority(me, of))
+			r = REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 	}
-	if (name)
-		ref_put(t);
-	/* [wake 20] The one that was there may be ready, and woken here in vain. */
-	if (r == 0 && old && old != name && thread_get(root_env, old, &t, &of) == 0) {
-		wake_for(t);
-		ref_put(t);
+	if (r == 0 && (r = record_lock(pfn(n), state)) == 0) { /* the CPU isn't taken from its owner meanwhile */
+		if (atomic_cas(&frame->slice[slot], &old, to.n ? thread_name(to) : 0)) /* [wake 15] */
+			hand_over(frame, slot, from, to); /* [wake 21] */
+		else
+			r = REFUSE(EBUSY, "another CPU has just changed the slot");
+		record_unlock(pfn(n));
+	}
+	if (to.n) {
+		if (r == 0) {
+			atomic_swap(&thread_at(to)->home, frame->id); /* [wake 16] LOCKed: before wake looks whether the CPU idles */
+			wake(frame->id);
+		}
+		ref_put(to);
+	}
+	if (from.n) {
+		if (r == 0 && !same(from, to)) /* [wake 20] it may be ready, and woken here in vain */
+			wake_for(from);
+		ref_put(from);
 	}
 	return r;
 }

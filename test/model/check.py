@@ -143,6 +143,7 @@ MISTAKES = {
         ("SLICE_EARLY", "LOSE RINGS=1 GIFTS=0", ASSERTION, "who gives a thread up looks for it in its own slices before its state is visible"),
         ("NO_SEARCH", "LOSE RINGS=1 GIFTS=0", ASSERTION, "home has lost the thread, and nobody looks for another that has it"),
         ("NO_REMOVE_WAKE", "LOSE RINGS=1 GIFTS=0", ASSERTION, "who takes a thread out of a CPU's slices doesn't look whether it is ready"),
+        ("KNOWN_LATE", "LOSE RINGS=1 GIFTS=0", ASSERTION, "the record says so only after that look"),
     ],
 }
 MODELS = list(HOLDS)

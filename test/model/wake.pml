@@ -28,7 +28,7 @@ mtype = { NONE, READY, RUNNING, SLEEPING };
 mtype state = READY;
 byte home = 1;
 bool bell, waits;
-bool in_vector[2], idle[2], ipi[2];
+bool in_vector[2], known[2], idle[2], ipi[2]; /* known: T's record says that it is in the vector */
 mtype state_buffer[3] = NONE;
 byte idle_buffer[3] = 2; /* 2: nothing */
 byte gifts = GIFTS, preemptions = PREEMPTIONS;
@@ -56,10 +56,10 @@ inline wake_for() {
 	h = home;
 #ifndef NO_SEARCH
 	if
-	:: in_vector[h] -> wake(h)                                   /* [wake 6] */
+	:: known[h] -> wake(h)                                       /* [wake 6] */
 	:: else ->
 		if
-		:: in_vector[1 - h] ->                               /* [wake 19] */
+		:: known[1 - h] ->                                   /* [wake 19] */
 			atomic { drained(c) -> if :: home == h -> home = 1 - h; found_home = true :: else fi }
 			if
 			:: found_home -> found_home = false; wake(1 - h)
@@ -215,23 +215,32 @@ proctype Mover(byte c) {
 	bool found_home;
 #ifdef MOVE
 	in_vector[0] = true;                                         /* [wake 15] CAS */
+	known[0] = true;                                             /* [wake 21] LOCKed, as the next */
 	home = 0;                                                    /* [wake 16] LOCKed: before the idle flag is read */
 	wake(0);
 #endif
 	in_vector[1] = false;
+#ifndef KNOWN_LATE
+	known[1] = false;
+#endif
 #ifndef NO_REMOVE_WAKE
 	wake_for()                                                   /* [wake 20] it may be READY, and CPU 1 woken in vain */
+#endif
+#ifdef KNOWN_LATE
+	known[1] = false
 #endif
 }
 
 init {
 	atomic {
 		in_vector[1] = true;
+		known[1] = true;
 		run Cpu(0);
 		run Cpu(1);
 		run Ringer(2);
 #ifdef LOSE
 		in_vector[0] = true;
+		known[0] = true;
 #endif
 #if defined(MOVE) || defined(LOSE)
 		run Mover(2)
