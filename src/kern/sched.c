@@ -108,17 +108,13 @@ void leave(unsigned state)
 	ref_put(cpu->thread_pfn);
 }
 
-static bool ready(const struct fh_thread *t, uint32_t state)
-{
-	return state == FH_READY || (state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc());
-}
-
 /* Run t, which the caller holds, if it can run: then the reference is the running one. */
 static bool dispatch(pfn_t p, pfn_t owner)
 {
 	struct fh_thread *t = thread_at(p);
 	uint32_t state = atomic_get(&t->state); /* [wake 8] */
-	if (!ready(t, state) || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
+	bool ready = state == FH_READY || (state == FH_SLEEPING && atomic_get(&t->deadline) <= rdtsc());
+	if (!ready || (atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN) ||
 	    !atomic_cas(&t->state, &state, (uint32_t)FH_RUNNING)) /* [root 10] */
 		return false;
 	/* [wake 17] What was seen of it, here or by who rang it, was an earlier sleep. */
@@ -132,27 +128,30 @@ static bool dispatch(pfn_t p, pfn_t owner)
 	return true;
 }
 
-/* The thread in a slot; NULL if it is gone or its env frozen. It isn't held: what is read of it is a hint, and nothing if it
- * goes meanwhile. A slot costs 20 instructions by this, and a CPU's walk is 256 of them. */
-static const struct fh_thread *peek(uint64_t name)
-{
-	pfn_t p = pfn(fh_name_pfn(name));
-	uint64_t state = state_of(p);
-	if (fh_type(state) != FH_THREAD || thread_name(p) != name)
-		return NULL;
-	return atomic_get(&env_at(owner_of(state))->account) & FH_ACCOUNT_FROZEN ? NULL : thread_at(p);
-}
-
 static bool dispatch_name(uint64_t name)
 {
 	pfn_t p, owner;
-	const struct fh_thread *t = peek(name);
-	if (!t || !ready(t, atomic_get(&t->state)) || thread_get(root_env, name, &p, &owner) < 0)
+	if (thread_get(root_env, name, &p, &owner) < 0)
 		return false;
 	if (dispatch(p, owner))
 		return true;
 	ref_put(p);
 	return false;
+}
+
+/* When may the thread in a slot run? 0: now, ~0: nobody knows. It isn't held: what is read is a hint, and means nothing if it
+ * has just gone. 30 instructions, because a walk is up to 256 slots long. */
+static inline uint64_t ready_at(uint64_t name)
+{
+	pfn_t p = pfn(fh_name_pfn(name));
+	uint64_t state = state_of(p);
+	const struct fh_thread *t = thread_at(p);
+	if (fh_type(state) != FH_THREAD || t->serial != fh_name_serial(name))
+		return ~0ul;
+	uint32_t run = atomic_get(&t->state);
+	if ((run != FH_READY && run != FH_SLEEPING) || (atomic_get(&env_at(owner_of(state))->account) & FH_ACCOUNT_FROZEN))
+		return ~0ul;
+	return run == FH_READY ? 0 : atomic_get(&t->deadline);
 }
 
 /* A slice ends by time, however often its threads hand it on: then the clock ticks, and the timer is set anew. */
@@ -182,15 +181,21 @@ static bool ready_to_return(void)
 }
 
 /* Walk the vector once, from the slot after the current one, to a thread that can run and return. One that can't return ends
- * the walk, or 256 of them would make it long: *on says that it is to go on from there. */
-static bool next_slice(bool *on)
+ * the walk, or many of them would make it long. *again: when to walk again, in TSC. */
+static bool next_slice(uint64_t *again)
 {
 	struct cpu *cpu = this_cpu();
-	uint64_t n = atomic_get(&cpu->frame->nslices), from = cpu->slot;
-	for (uint64_t i = 1; i <= n && !*on; i++) {
-		unsigned slot = (from + i) % n;
-		if (!dispatch_name(atomic_get(&cpu->frame->slice[slot])))
+	const struct fh_cpu *frame = cpu->frame;
+	uint64_t now = rdtsc();
+	unsigned n = atomic_get(&frame->nslices), slot = cpu->slot;
+	*again = ~0ul;
+	for (unsigned i = 0; i < n; i++) {
+		slot = slot + 1 < n ? slot + 1 : 0;
+		uint64_t name = atomic_get(&frame->slice[slot]), at = ready_at(name);
+		if (at > now || !dispatch_name(name)) {
+			*again = MIN(*again, at);
 			continue;
+		}
 		cpu->slot = slot;
 		cpu->frame->ticks++;
 		if (upcall_open(cpu->thread) & FH_BELL_SLICE)
@@ -198,44 +203,30 @@ static bool next_slice(bool *on)
 		keep_time(cpu);
 		if (ready_to_return())
 			return true;
-		*on = true;
+		*again = 0;
+		break;
 	}
 	return false;
-}
-
-/* Earliest deadline of a sleeper in the vector; ~0 if there is none. */
-static uint64_t earliest_deadline(const struct fh_cpu *frame)
-{
-	uint64_t earliest = ~0ul;
-	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++) {
-		const struct fh_thread *t = peek(atomic_get(&frame->slice[i]));
-		if (t && atomic_get(&t->state) == FH_SLEEPING)
-			earliest = MIN(earliest, atomic_get(&t->deadline));
-	}
-	return earliest;
 }
 
 struct fh_regs *schedule(void)
 {
 	struct cpu *cpu = this_cpu();
 	uint32_t *idle = &epoch_cpu[cpu->id].idle;
-	bool on = false, found = next_slice(&on);
-	if (!found) {
-		atomic_swap(idle, 1u); /* [wake 9] say so first, then look again: wake() isn't missed */
-		found = next_slice(&on); /* no third time, or others could keep it here: wake() interrupts the halt */
-	}
-	if (found) {
+	uint64_t again;
+	atomic_swap(idle, 1u); /* [wake 9] say so first, then look: from here on wake() interrupts, at the latest the halt */
+	if (next_slice(&again)) {
 		atomic_set(idle, 0u);
 		return &cpu->thread->regs;
 	}
-	uint64_t deadline = on ? 0 : earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
 	if (cpu->id == 0)
 		console_refresh();
 	epoch_enter_idle();
 	cpu->timer_used = true;
-	if (deadline != ~0ul)
-		lapic_timer_after(deadline > now ? deadline - now : 1);
+	uint64_t now = rdtsc();
+	if (again != ~0ul)
+		lapic_timer_after(again > now ? again - now : 1);
 	wait_idle();
 }
 

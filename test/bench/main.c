@@ -125,6 +125,11 @@ int main(void)
 	MUST(!mm_failed(p));
 	samples = (struct samples *)p;
 	calibrate();
+	char only[4];
+	if (boot_option("longest", only, sizeof(only))) {
+		bench_longest();
+		return 0;
+	}
 	bench_traps();
 	bench_protection();
 	bench_mapping();

@@ -135,8 +135,7 @@ MISTAKES = {
         ("TWO_LOCKS", "", DEADLOCK, "two tables are locked at once"),
     ],
     "wake": [
-        ("FLAG_LATE", "", ASSERTION, "the idle flag is set after the second walk"),
-        ("NO_SECOND_WALK", "", ASSERTION, "no second walk"),
+        ("FLAG_LATE", "", ASSERTION, "the idle flag is set after the walk"),
         ("NO_LOCK", "", ASSERTION, "no LOCK between the sleeper's state and its look at the bells"),
         ("WAKE_FIRST", "", ASSERTION, "the waker looks at the idle flag before the thread is READY"),
         ("NO_LEAVE_WAKE", "", ASSERTION, "who gives up a thread away from its home doesn't tell the home"),

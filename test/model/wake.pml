@@ -141,14 +141,9 @@ inline walk() {
 
 proctype Cpu(byte c) {
 	byte h;
-	bool won, found, was, mine, found_home;
+	bool won, found, mine, found_home;
 schedule:
-	atomic { h = 0; found = false; was = false };
-	walk();
-	if
-	:: found -> goto dispatched
-	:: else
-	fi;
+	atomic { h = 0; found = false };
 #ifdef FLAG_LATE
 	walk();
 	if
@@ -157,13 +152,12 @@ schedule:
 	fi;
 	atomic { drained(c) -> idle[c] = true };
 #else
-	atomic { drained(c) -> was = idle[c]; idle[c] = true };      /* [wake 9] exchange: say so first, then look again */
-#ifndef NO_SECOND_WALK
+	atomic { drained(c) -> idle[c] = true };                     /* [wake 9] exchange: say so first, then look */
+	walk();
 	if
-	:: !was -> goto schedule
+	:: found -> goto dispatched
 	:: else
 	fi;
-#endif
 #endif
 end_halt:
 	if
@@ -179,7 +173,6 @@ end_halt:
 	goto schedule;
 dispatched:
 	found = false;
-	was = false;
 	idle_buffer[c] == 2 -> idle_buffer[c] = 0;
 	if
 	:: waits -> atomic { drained(c) -> bell = false }; waits = false /* it slept: takes what it waited for */
