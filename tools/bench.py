@@ -14,7 +14,6 @@ a = p.parse_args()
 with vm.VM(f"{a.build}/freehold.elf", [f"{a.build}/root.elf", f"{a.build}/test/bench.elf"], append=f"test=bench slots=all {a.append}".strip(),
            cpu=a.cpu, mem=a.mem, cpus=a.cpus, icount=True) as machine:
     status = machine.wait(300)
-    open("/tmp/wt-scratch/dos/tr","w").write(machine.transcript)
     print("\n".join(re.findall(r"^[\w+/-]+ +[0-9.]+(?=\r?$)", machine.transcript, re.M)))
     if status.code:
         sys.exit("\n".join(machine.tail() + [f"bench: {status.text}"]))

@@ -22,7 +22,7 @@ struct ring { uint32_t head, tail; char bytes[4096]; };
 static struct LOCK_TYPE { uint32_t next, serving, broken; } console_lock; /* a ticket lock */
 static struct ring out GUARDED_BY(console_lock), in GUARDED_BY(console_lock);
 static uint64_t listener GUARDED_BY(console_lock), listener_bits GUARDED_BY(console_lock);
-static uint16_t shadow[ROWS][COLUMNS] GUARDED_BY(console_lock);
+static uint16_t shadow[ROWS][COLUMNS] __attribute__((aligned(8))) GUARDED_BY(console_lock);
 static unsigned row GUARDED_BY(console_lock), column GUARDED_BY(console_lock);
 static unsigned top GUARDED_BY(console_lock);      /* shadow row shown first */
 static bool screen_stale GUARDED_BY(console_lock); /* the shadow has changed since it was drawn */
@@ -48,8 +48,7 @@ static bool ring_put(struct ring *r, char c)
 
 static void NEEDS(console_lock) clear_row(unsigned r)
 {
-	for (unsigned i = 0; i < COLUMNS; i++)
-		shadow[r][i] = 0x0720;
+	fill(shadow[r], 0x0720072007200720, sizeof shadow[r] / 8);
 }
 
 static void NEEDS(console_lock) screen_put(char c)

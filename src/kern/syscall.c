@@ -85,7 +85,7 @@ static long sys_thread_write(ARGS)
 
 static long sys_cpu_slice(ARGS) { UNUSED; return cpu_slice(me(), a, b, c); }
 
-#define CONSOLE_MAX 256ul
+#define CONSOLE_MAX 128ul /* newlines scroll the screen: 130 instructions each */
 
 static long sys_console_write(ARGS)
 {

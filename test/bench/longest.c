@@ -19,10 +19,8 @@
 static struct { const char *name; uint64_t longest; } rows[64];
 static uint64_t overhead;
 
-static int lineno;
 static void note_longest(const char *name, uint64_t count)
 {
-	if (count > 15000) printf("V %s %lu line %d\n", name, count, lineno);
 	unsigned i = 0;
 
 	while (rows[i].name && strcmp(rows[i].name, name) != 0)
@@ -34,7 +32,7 @@ static void note_longest(const char *name, uint64_t count)
 /* `call`, made after `before` each time; it zeroes so many frames. */
 #define LONGEST(name, frames, before, call)                                                                            \
 	do {                                                                                                           \
-		uint64_t least = ~0ul; lineno = __LINE__;                                                                                \
+		uint64_t least = ~0ul;                                                                                 \
 		for (int repeat = 0; repeat < REPEATS; repeat++) {                                                     \
 			before;                                                                                        \
 			bench_begin();                                                                                 \
@@ -163,92 +161,99 @@ static void frames(void)
 
 /* ---- Page tables ---- */
 
+/* A batch up to where the kernel looks for interrupts (pt_round): LOOK of work, 1 for an operation and FOREIGN more if the table
+ * is another's, 1 for a slot and FOREIGN more if the check of what it names walks. */
+#define LOOK 64u
+#define FOREIGN 3u
+
+/* The longest run, and as many single operations, from slot 0 of a table whose entries `before` sets. */
+static void runs(unsigned op, uint64_t before, pfn_t table, uint64_t e, bool foreign, unsigned zeroed)
+{
+	unsigned weight = foreign ? 1 + FOREIGN : 1, slots = (LOOK - 1 + weight - 1) / weight;
+	unsigned each = 1 + weight + (fh_owner(frame_record(table)->state) == env[0] ? 0 : FOREIGN), ops = (LOOK + each - 1) / each;
+
+	LONGEST("pt_update", zeroed * slots,
+	        fill(0, FH_OP_UNMAP_FREE, 0, table, 0, 512, 0); MUST(update_all(1));
+	        fill(0, before & FH_P ? FH_OP_SET : FH_OP_CLEAR, 0, table, 0, 512, before); MUST(update_all(1)); thread_sleep(20 * zeroed);
+	        fill(0, op, FH_FLUSH_LOCAL, table, 0, slots, e),
+	        update(1));
+	LONGEST("pt_update", zeroed * ops,
+	        fill(0, FH_OP_UNMAP_FREE, 0, table, 0, 512, 0); MUST(update_all(1));
+	        fill(0, before & FH_P ? FH_OP_SET : FH_OP_CLEAR, 0, table, 0, 512, before); MUST(update_all(1)); thread_sleep(20 * zeroed);
+	        for (unsigned k = 0; k < ops; k++) fill(k, op, FH_FLUSH_LOCAL, table, k, 1, zeroed ? e + (k << 12) : e),
+	        update(ops));
+	LONGEST("pt_set", zeroed,
+	        fill(0, FH_OP_UNMAP_FREE, 0, table, 0, 512, 0); MUST(update_all(1));
+	        fill(0, before & FH_P ? FH_OP_SET : FH_OP_CLEAR, 0, table, 0, 512, before); MUST(update_all(1)); thread_sleep(20 * zeroed),
+	        set(op, FH_FLUSH_LOCAL, table, 0, e) > 0);
+}
+
+/* Tables of env `owner`, frames of `of`. */
 static void tables_of(pfn_t owner, pfn_t of)
 {
-	pfn_t t1 = make(owner, FH_PT1), t2 = make(owner, FH_PT2), f = run_of(of, 512, 512), child[8];
+	bool foreign = of != env[0];
+	pfn_t t1 = make(owner, FH_PT1), t2 = make(owner, FH_PT2), f = run_of(of, 512, 512), pin = make(of, FH_PT1), child[8];
+	uint64_t e = LEAF(f) | FH_A | FH_D, link = f << 12 | FH_P | FH_U | FH_W;
 
-	MUST(t1 && t2);
-	/* runs: 64 slots after 63, which is when interrupts are looked for */
-	static const struct { unsigned op; uint64_t entry; bool mapped; } runs[] = {
-	    {FH_OP_READ, 0, true},    {FH_OP_SET, 1, true},     {FH_OP_SET, 1, false},    {FH_OP_NARROW, FH_NX, true},
-	    {FH_OP_PROTECT, FH_W, true}, {FH_OP_CLEAR, 0, true}, {FH_OP_HARVEST, 0, true},
-	};
-	for (unsigned i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
-		uint64_t e = runs[i].entry == 1 ? LEAF(f) : runs[i].entry, kept = LEAF(f) | FH_A | FH_D;
-		if (runs[i].op == FH_OP_PROTECT || runs[i].op == FH_OP_NARROW) /* gains W and loses NX, each checked */
-			kept &= ~(runs[i].op == FH_OP_PROTECT ? FH_W : FH_NX);
-		LONGEST("pt_update", 0,
-		        fill(0, runs[i].mapped ? FH_OP_SET : FH_OP_CLEAR, 0, t1, 0, 512, runs[i].mapped ? kept : 0);
-		        MUST(update_all(1));
-		        fill(0, runs[i].op, 0, t1, 0, 63, e); fill(1, runs[i].op, 0, t1, 63, 64, e + (runs[i].op == FH_OP_SET ? 63ul << 12 : 0)),
-		        update(2) || runs[i].op == FH_OP_NARROW);
-		/* single operations */
-		LONGEST("pt_update", 0,
-		        fill(0, runs[i].mapped ? FH_OP_SET : FH_OP_CLEAR, 0, t1, 0, 512, runs[i].mapped ? kept : 0);
-		        MUST(update_all(1));
-		        for (unsigned k = 0; k < 63; k++) fill(k, runs[i].op, 0, t1, k, 1, e); fill(63, runs[i].op, 0, t1, 63, 64, e),
-		        update(64) || runs[i].op == FH_OP_NARROW);
-		LONGEST("pt_set", 0,
-		        fill(0, runs[i].mapped ? FH_OP_SET : FH_OP_CLEAR, 0, t1, 0, 1, runs[i].mapped ? kept : 0); MUST(update_all(1)),
-		        set(runs[i].op, FH_FLUSH_LOCAL, t1, 0, e) > 0);
-	}
-	fill(0, FH_OP_CLEAR, 0, t1, 0, 512, 0);
+	MUST(t1 && t2 && pin);
+	/* another table has the frames too: none of these is freed by what makes room in the table for the next */
+	fill(0, FH_OP_SET, 0, pin, 0, 512, e);
 	MUST(update_all(1));
-	/* frames that are freed, and claimed: the table's owner's */
-	LONGEST("pt_update", 0,
-	        alloc_all(f, 512, of); fill(0, FH_OP_SET, 0, t1, 0, 512, LEAF(f)); MUST(update_all(1));
-	        fill(0, FH_OP_UNMAP_FREE, 0, t1, 0, 63, 0); fill(1, FH_OP_UNMAP_FREE, 0, t1, 63, 64, 0),
-	        update(2));
+	runs(FH_OP_READ, e, t1, 0, false, 0);
+	runs(FH_OP_HARVEST, e, t1, 0, false, 0);
+	runs(FH_OP_CLEAR, e, t1, 0, false, 0);
+	runs(FH_OP_NARROW, e & ~FH_NX, t1, FH_NX, false, 0);
+	runs(FH_OP_PROTECT, e & ~FH_W, t1, FH_W, foreign, 0);
+	runs(FH_OP_SET, 0, t1, e, foreign, 0);
+	runs(FH_OP_SET, e, t1, e, foreign, 0);
+	runs(FH_OP_UNMAP_FREE, e, t1, 0, foreign, 0);
 	fill(0, FH_OP_UNMAP_FREE, 0, t1, 0, 512, 0);
-	MUST(update_all(1));
-	LONGEST("pt_update", 127, 
-	        fill(0, FH_OP_UNMAP_FREE, 0, t1, 0, 512, 0); MUST(update_all(1)); thread_sleep(30);
-	        fill(0, FH_OP_CLAIM, 0, t1, 0, 63, LEAF(f)); fill(1, FH_OP_CLAIM, 0, t1, 63, 64, LEAF(f + 63)),
-	        update(2));
-	fill(0, FH_OP_UNMAP_FREE, 0, t1, 0, 512, 0);
-	MUST(update_all(1));
-	/* tables made and unlinked, 64 operations of one slot */
-	LONGEST("pt_update", 64,
-	        fill(0, FH_OP_UNLINK_FREE, 0, t2, 0, 512, 0); MUST(update_all(1)); thread_sleep(30);
-	        fill(0, FH_OP_LINK_NEW, 0, t2, 0, 64, f << 12 | FH_P | FH_U | FH_W),
-	        sys_pt_update(0, 1).rax == 0);
-	LONGEST("pt_update", 0,
-	        fill(0, FH_OP_UNLINK_FREE, 0, t2, 0, 512, 0); MUST(update_all(1));
-	        fill(0, FH_OP_LINK_NEW, 0, t2, 0, 64, f << 12 | FH_P | FH_U | FH_W); MUST(update_all(1));
-	        for (unsigned k = 0; k < 64; k++) fill(k, FH_OP_UNLINK_FREE, 0, t2, k, 1, 0),
-	        sys_pt_update(0, 64).rax == 0);
-	fill(0, FH_OP_UNLINK_FREE, 0, t2, 0, 512, 0);
-	MUST(update_all(1));
-	/* 2 MiB pages */
-	LONGEST("pt_set", 512,
-	        if (repeat) MUST(set(FH_OP_UNMAP_FREE, 0, t2, 0, 0) > 0); free_all(f, 512),
-	        set(FH_OP_CLAIM, 0, t2, 0, LEAF(f) | FH_PS) > 0);
-	LONGEST("pt_set", 0,
-	        if (repeat) { set(FH_OP_CLEAR, 0, t2, 0, 0); free_all(f, 512); MUST(set(FH_OP_CLAIM, 0, t2, 0, LEAF(f) | FH_PS) > 0); },
-	        set(FH_OP_UNMAP_FREE, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
+	fill(1, FH_OP_UNMAP_FREE, 0, pin, 0, 512, 0);
+	MUST(update_all(2));
 	free_all(f, 512);
-	MUST(alloc_all(f, 512, of));
-	LONGEST("pt_set", 0, set(FH_OP_CLEAR, 0, t2, 0, 0), set(FH_OP_SET, 0, t2, 0, LEAF(f) | FH_PS) > 0);
-	LONGEST("pt_set", 0, , set(FH_OP_HARVEST, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
-	LONGEST("pt_set", 0, set(FH_OP_PROTECT, 0, t2, 0, FH_W | FH_NX), set(FH_OP_PROTECT, FH_FLUSH_LOCAL, t2, 0, FH_NX) > 0);
-	LONGEST("pt_set", 0, set(FH_OP_SET, 0, t2, 0, LEAF(f) | FH_PS), set(FH_OP_CLEAR, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
-	MUST(set(FH_OP_SET, 0, t2, 0, LEAF(f) | FH_PS) > 0);
-	/* 63 small operations, and a 2 MiB page before interrupts are looked for */
+	runs(FH_OP_CLAIM, 0, t1, LEAF(f), false, 1);
+	fill(0, FH_OP_UNMAP_FREE, 0, t1, 0, 512, 0);
+	MUST(update_all(1));
+	/* the last reference to each goes with the entry */
+	unsigned slots = foreign ? LOOK / (1 + FOREIGN) : LOOK - 1;
 	LONGEST("pt_update", 0,
-	        set(FH_OP_SET, 0, t2, 0, LEAF(f) | FH_PS); for (unsigned k = 0; k < 63; k++) fill(k, FH_OP_READ, 0, t1, 0, 1, 0);
-	        fill(63, FH_OP_CLEAR, 0, t2, 0, 1, 0),
-	        update(64));
-	/* links set and cleared one by one */
+	        alloc_all(f, slots, of); fill(0, FH_OP_SET, 0, t1, 0, slots, LEAF(f)); MUST(update_all(1));
+	        fill(0, FH_OP_UNMAP_FREE, FH_FLUSH_LOCAL, t1, 0, slots, 0),
+	        update(1));
+	/* an operation on a PT2 stands alone: a link, or a 2 MiB page */
+	LONGEST("pt_set", 1,
+	        if (repeat) set(FH_OP_UNLINK_FREE, 0, t2, 0, 0); thread_sleep(20),
+	        set(FH_OP_LINK_NEW, FH_FLUSH_LOCAL, t2, 0, link) > 0);
+	LONGEST("pt_set", 0,
+	        if (repeat) set(FH_OP_LINK_NEW, 0, t2, 0, link),
+	        set(FH_OP_UNLINK_FREE, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
 	for (unsigned i = 0; i < 8; i++)
 		MUST(child[i] = make(of, FH_PT1));
-	for (unsigned i = 0; i < 8; i++)
-		LONGEST("pt_set", 0, set(FH_OP_CLEAR, 0, t2, i, 0), set(FH_OP_SET, FH_FLUSH_LOCAL, t2, i, child[i] << 12 | FH_P | FH_U | FH_W) > 0);
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t to = child[i] << 12 | FH_P | FH_U | FH_W;
+		LONGEST("pt_set", 0, set(FH_OP_CLEAR, 0, t2, i, 0), set(FH_OP_SET, FH_FLUSH_LOCAL, t2, i, to) > 0);
+	}
 	fill(0, FH_OP_CLEAR, 0, t2, 0, 512, 0);
 	MUST(update_all(1));
 	for (unsigned i = 0; i < 8; i++)
 		MUST(frame_put_typed(child[i]) == 0);
+	LONGEST("pt_set", 512,
+	        if (repeat) set(FH_OP_UNMAP_FREE, 0, t2, 0, 0); free_all(f, 512); thread_sleep(20),
+	        set(FH_OP_CLAIM, FH_FLUSH_LOCAL, t2, 0, LEAF(f) | FH_PS) > 0);
+	LONGEST("pt_set", 0,
+	        if (repeat) { free_all(f, 512); MUST(set(FH_OP_CLAIM, 0, t2, 0, LEAF(f) | FH_PS) > 0); },
+	        set(FH_OP_UNMAP_FREE, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
 	free_all(f, 512);
-	MUST(frame_put_typed(t1) == 0 && frame_put_typed(t2) == 0);
+	MUST(alloc_all(f, 512, of));
+	uint64_t large = e | FH_PS;
+	LONGEST("pt_set", 0, set(FH_OP_CLEAR, 0, t2, 0, 0), set(FH_OP_SET, FH_FLUSH_LOCAL, t2, 0, large) > 0);
+	LONGEST("pt_set", 0, set(FH_OP_CLEAR, 0, t2, 0, 0); set(FH_OP_SET, 0, t2, 0, large), set(FH_OP_HARVEST, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
+	LONGEST("pt_set", 0, set(FH_OP_PROTECT, 0, t2, 0, FH_W | FH_NX), set(FH_OP_PROTECT, FH_FLUSH_LOCAL, t2, 0, FH_NX) > 0);
+	LONGEST("pt_set", 0, set(FH_OP_SET, 0, t2, 0, large), set(FH_OP_CLEAR, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
+	LONGEST("pt_set", 0, set(FH_OP_SET, 0, t2, 0, large); set(FH_OP_SET, 0, t2, 1, large), set(FH_OP_UNMAP_FREE, FH_FLUSH_LOCAL, t2, 0, 0) > 0);
+	set(FH_OP_CLEAR, 0, t2, 1, 0);
+	free_all(f, 512);
+	MUST(frame_put_typed(t1) == 0 && frame_put_typed(t2) == 0 && frame_put_typed(pin) == 0);
 }
 
 /* ---- Threads and envs ---- */
@@ -289,14 +294,14 @@ static void console(void)
 	uint64_t size, offset;
 	char *text = batch_area(&offset, &size);
 
-	MUST(size >= 256);
+	MUST(size >= 128);
 	for (unsigned kind = 0; kind < 3; kind++) {
-		memset(text, "\r\b "[kind], 256);
-		LONGEST("console_write", 0, thread_sleep(300), sys_console_write(offset, 256) == 256);
+		memset(text, "\r\b "[kind], 128);
+		LONGEST("console_write", 0, thread_sleep(300), sys_console_write(offset, 128) == 128);
 	}
-	memset(text, '\n', 256);
-	LONGEST("console_write", 0, thread_sleep(300), sys_console_write(offset, 256) == 256);
-	LONGEST("console_read", 0, , sys_console_read(offset, 256, 0) >= 0);
+	memset(text, '\n', 128);
+	LONGEST("console_write", 0, thread_sleep(300), sys_console_write(offset, 128) == 128);
+	LONGEST("console_read", 0, , sys_console_read(offset, 128, 0) >= 0);
 	thread_sleep(300);
 }
 

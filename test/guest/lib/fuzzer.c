@@ -371,7 +371,7 @@ static bool possible(const struct call *c, int64_t r)
 	case FH_SYS_frame_free:
 	case FH_SYS_frame_take:
 	case FH_SYS_frame_sync: return r >= 1 && (uint64_t)r <= (n < 64 ? n : 64);
-	case FH_SYS_console_write: return (uint64_t)r <= (n < 256 ? n : 256);
+	case FH_SYS_console_write: return (uint64_t)r <= (n < 128 ? n : 128);
 	case FH_SYS_pt_set: return r == FH_OP_DONE || r == FH_OP_KEPT;
 	case FH_SYS_thread_switch: return !((uint64_t)r & ~FH_BELLS_USER);
 	case FH_SYS_console_read:
