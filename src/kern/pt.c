@@ -122,7 +122,8 @@ static uint64_t NEEDS(a_record) run_clear(const struct at *at, uint64_t n, pte_t
 /* Out of line and by value, so that the common case keeps `at` in registers. */
 static __attribute__((noinline)) long widen(struct at at, pte_t old, pte_t new, struct done *d)
 {
-	d->extra += extra(&at, old);
+	if (d) /* one of a run */
+		d->extra += extra(&at, old);
 	return may_widen(&at, old, new);
 }
 static __attribute__((noinline)) void stamp_upper(struct at at, pte_t old) { stamp_entry(&at, old); }
@@ -419,8 +420,7 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 		r = record_lock(at.t, at.state);
 		if (r != 0)
 			return r;
-		struct done d = {.extra = 0};
-		r = protect(at, pte_at(at.t, at.index), entry, old, &d);
+		r = protect(at, pte_at(at.t, at.index), entry, old, NULL);
 		record_unlock(at.t);
 		r = r < 0 ? r : FH_OP_DONE;
 	} else if ((r = check_word(&at, entry)) == 0)
