@@ -166,8 +166,8 @@ static inline void GIVES(a_record) UNCHECKED record_unlock(pfn_t t)
 
 #define ROUND 64u /* frames or slots handled between interrupt checks */
 
-/* Is this a run of frames in the table? 0 or -EINVAL. */
-long check_run(uint64_t first, uint64_t n);
+/* Is this a run of frames in the table? 0 or -EINVAL. *first can be used as an index then. */
+long check_run(uint64_t *first, uint64_t n);
 long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t env, uint64_t flags);
 long frame_free(pfn_t me, uint64_t first, uint64_t n);
 long frame_retype(pfn_t me, uint64_t f, uint64_t type);

@@ -278,10 +278,12 @@ static void hand_over(struct fh_cpu *frame, uint64_t slot, pfn_t from, pfn_t to)
 
 long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 {
-	if (n >= nframes || fh_type(state_of(pfn(n))) != FH_CPU || slot >= FH_CPU_SLICES)
+	pfn_t c = pfn(mach_index(n, nframes));
+	if (n >= nframes || fh_type(state_of(c)) != FH_CPU || slot >= FH_CPU_SLICES)
 		return REFUSE(EINVAL, "no such CPU or slot");
-	struct fh_cpu *frame = frame_address(pfn(n));
-	uint64_t state = state_of(pfn(n)), old = atomic_get(&frame->slice[slot]);
+	slot = mach_index(slot, FH_CPU_SLICES);
+	struct fh_cpu *frame = frame_address(c);
+	uint64_t state = state_of(c), old = atomic_get(&frame->slice[slot]);
 	pfn_t from = pfn(0), to = pfn(0), of;
 	long r = old ? thread_get(root_env, old, &from, &of) : 0;
 	if (r == -FH_ENOSPC)
@@ -296,12 +298,12 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 		else if (!authority(me, of))
 			r = REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 	}
-	if (r == 0 && (r = record_lock(pfn(n), state)) == 0) { /* the CPU isn't taken from its owner meanwhile */
+	if (r == 0 && (r = record_lock(c, state)) == 0) { /* the CPU isn't taken from its owner meanwhile */
 		if (atomic_cas(&frame->slice[slot], &old, to.n ? thread_name(to) : 0)) /* [wake 15] */
 			hand_over(frame, slot, from, to); /* [wake 21] */
 		else
 			r = REFUSE(EBUSY, "another CPU has just changed the slot");
-		record_unlock(pfn(n));
+		record_unlock(c);
 	}
 	if (to.n) {
 		if (r == 0) {
