@@ -94,7 +94,7 @@ static long sys_console_write(ARGS)
 {
 	UNUSED;
 	const char *bytes = batch(a, b);
-	return bytes ? (long)console_put(bytes, MIN(b, CONSOLE_MAX)) : NO_BATCH;
+	return bytes ? (long)console_put(me(), bytes, MIN(b, CONSOLE_MAX)) : NO_BATCH;
 }
 
 static long sys_console_read(ARGS)
