@@ -14,7 +14,7 @@
 #define LSR_THRE 0x20
 #define LSR_TEMT 0x40
 #define UART_FIFO 16
-#define SENDS_MAX 64 /* interrupts that send, from one look at the screen to the next: an emulated UART is ready at once, for ever */
+#define SENDS_MAX 16 /* interrupts that send, from one look at the screen to the next: an emulated UART is ready at once, for ever */
 #define COLUMNS 80
 #define ROWS 25
 #define CTRL_P 16

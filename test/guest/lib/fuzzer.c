@@ -456,7 +456,7 @@ static void forge(struct fuzz *w)
 	struct fh_upcall *u = upcall(w);
 
 	switch (draw(w, 8)) {
-	case 0: u->depth = edge(w); break;
+	case 0: u->depth = edge(w), u->max_depth = draw(w, 2) ? -1ul : u->max_depth; break;
 	case 1: u->max_depth = edge(w); break;
 	case 2: u->mask = edge(w); break;
 	case 3: u->stack_top = edge(w), u->stack_stride = edge(w); break;
