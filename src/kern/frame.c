@@ -118,6 +118,31 @@ void env_repossess(pfn_t e, pfn_t f)
 
 /* ---- References ---- */
 
+#define REFS_HEADROOM 1024u /* references that only the kernel takes: loaded roots, running threads */
+
+long ref_get(pfn_t f, unsigned type, pfn_t owner)
+{
+	uint64_t *state = &record(f)->state, old = atomic_get(state);
+	do {
+		if (fh_type(old) != type || !same(owner_of(old), owner))
+			return REFUSE(EBUSY, "the frame is being claimed, or has changed type or owner");
+		if (fh_refs(old) >= FH_REFS_MAX - REFS_HEADROOM)
+			return REFUSE(ENOSPC, "the frame has as many references as can be counted");
+	} while (!atomic_cas(state, &old, old + FH_STATE_REF));
+	return 0;
+}
+
+long ref_get_run(pfn_t first, uint64_t n, unsigned type, pfn_t owner)
+{
+	long r = 0;
+	uint64_t got = 0;
+	for (; got < n && (r = ref_get(pfn(first.n + got), type, owner)) == 0; got++)
+		;
+	for (; r < 0 && got > 0; got--)
+		ref_put(pfn(first.n + got - 1));
+	return r;
+}
+
 void ref_hold(pfn_t f)
 {
 	uint64_t old = atomic_plus(&record(f)->state, FH_STATE_REF);

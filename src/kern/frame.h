@@ -56,20 +56,9 @@ long env_move_quota(pfn_t e, int64_t n);
 /* Tell e, whose frame f still is, that an ancestor takes it: the repossession vector. */
 void env_repossess(pfn_t e, pfn_t f);
 
-#define REFS_HEADROOM 1024u /* references that only the kernel takes: loaded roots, running threads */
-
-/* Take one reference if the frame still has this type and owner. 0, -EBUSY or -ENOSPC. Inline: a large page has 512. */
-static inline long ref_get(pfn_t f, unsigned type, pfn_t owner)
-{
-	uint64_t *state = &record(f)->state, old = atomic_get(state);
-	do {
-		if (fh_type(old) != type || !same(owner_of(old), owner))
-			return REFUSE(EBUSY, "the frame is being claimed, or has changed type or owner");
-		if (fh_refs(old) >= FH_REFS_MAX - REFS_HEADROOM)
-			return REFUSE(ENOSPC, "the frame has as many references as can be counted");
-	} while (!atomic_cas(state, &old, old + FH_STATE_REF));
-	return 0;
-}
+/* Take one reference if the frame still has this type and owner; one of each of n frames, or none. 0, -EBUSY or -ENOSPC. */
+long ref_get(pfn_t f, unsigned type, pfn_t owner);
+long ref_get_run(pfn_t first, uint64_t n, unsigned type, pfn_t owner);
 /* The kernel's own reference (a root being loaded, a thread being run): the caller knows that the frame is held. */
 void ref_hold(pfn_t f);
 static inline void ref_put(pfn_t f)

@@ -393,6 +393,8 @@ static void check_answer(struct fuzz *w, int64_t r)
 	unsigned column = fuzz_column(r);
 
 	last[5] = (uint64_t)r;
+	if (r == (int64_t)c.number) /* it became an upcall that stopped the worker, and somebody has started that again */
+		return;
 	count_call(w, c.number, column);
 	if (c.number == FH_SYS_pt_set && fh_what_op(c.arg[0]) < FH_NOPS)
 		w->ops[fh_what_op(c.arg[0])][column]++;
@@ -502,6 +504,8 @@ __attribute__((used)) _Noreturn void fuzz_landed(struct fuzz *w)
 	bool interrupted = w->calling == FH_SYS_thread_switch + 1 && regs->vector == FH_VEC_DOORBELL && (int64_t)regs->rax == -FH_EINTR;
 
 	w->landed++;
+	if (__builtin_ia32_readeflags_u64() & 0x7000 && w->bad++ == 0) /* IOPL, NT: from a context made up */
+		w->wrong[0] = -1ul;
 	if (w->calling)
 		count_call(w, w->calling == RETURNING ? FH_SYS_thread_ctl : w->calling - 1, interrupted ? fuzz_column(-FH_EINTR) : FUZZ_AWAY);
 	w->calling = 0;
