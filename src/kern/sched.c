@@ -78,8 +78,7 @@ void wake_for(pfn_t p)
 		for (cpu = 0; cpu < ncpus && !in_slices(t, cpu); cpu += atomic_get(&t->cpus[cpu / 64]) >> cpu % 64 ? 1 : 64 - cpu % 64)
 			; /* [wake 19] */
 		cpu = MIN(cpu, ncpus);
-		if (!atomic_cas(&t->home, &home, cpu)) /* once: then it has another home, or, until it is put somewhere, none */
-			return;
+		atomic_cas(&t->home, &home, cpu); /* once: else it has another home, which may have lost it, too: this CPU is woken */
 	}
 	if (cpu < ncpus)
 		wake(cpu);
@@ -285,12 +284,9 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 	struct fh_cpu *frame = frame_address(c);
 	uint64_t state = state_of(c), old = atomic_get(&frame->slice[slot]);
 	pfn_t from = pfn(0), to = pfn(0), of;
-	long r = old ? thread_get(root_env, old, &from, &of) : 0;
-	if (r == -FH_ENOSPC)
-		return r;
-	if (r < 0)
-		from = pfn(0);
-	r = authority(me, owner_of(state)) || (from.n && authority(me, of)) ? 0 : REFUSE(EPERM, "the slot is empty or a stranger's");
+	if (old && thread_get(root_env, old, &from, &of) < 0)
+		from = pfn(0); /* gone, or referenced too often to be held: that keeps it in no slot of the CPU's owner's */
+	long r = authority(me, owner_of(state)) || (from.n && authority(me, of)) ? 0 : REFUSE(EPERM, "the slot is empty or a stranger's");
 	if (r == 0 && name) {
 		r = thread_get(me, name, &to, &of);
 		if (r < 0)

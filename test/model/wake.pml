@@ -60,11 +60,8 @@ inline wake_for() {
 	:: else ->
 		if
 		:: known[1 - h] ->                                   /* [wake 19] */
-			atomic { drained(c) -> if :: home == h -> home = 1 - h; found_home = true :: else fi }
-			if
-			:: found_home -> found_home = false; wake(1 - h)
-			:: else
-			fi
+			atomic { drained(c) -> if :: home == h -> home = 1 - h :: else fi }
+			wake(1 - h)                                  /* even if it has another home, which may have lost it, too */
 		:: else
 		fi
 	fi;
@@ -141,7 +138,7 @@ inline walk() {
 
 proctype Cpu(byte c) {
 	byte h;
-	bool won, found, mine, found_home;
+	bool won, found, mine;
 schedule:
 	atomic { h = 0; found = false };
 #ifdef FLAG_LATE
@@ -194,7 +191,7 @@ awake:	if
 
 proctype Ringer(byte c) {
 	byte n, h;
-	bool won, found_home;
+	bool won;
 	do
 	:: n < RINGS -> n++;
 		bell = true;                                         /* [wake 14] LOCKed or */
@@ -205,7 +202,6 @@ proctype Ringer(byte c) {
 
 proctype Mover(byte c) {
 	byte h;
-	bool found_home;
 #ifdef MOVE
 	in_vector[0] = true;                                         /* [wake 15] CAS */
 	known[0] = true;                                             /* [wake 21] LOCKed, as the next */
