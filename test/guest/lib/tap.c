@@ -121,14 +121,34 @@ bool none_bad(const struct tally *t, const char *sentence, ...)
 
 uint64_t frames_owned(void) { return (uint64_t)frame_owned(0); }
 
-uint64_t random64(void)
+static uint64_t splitmix64(uint64_t *state)
 {
-	static uint64_t x = 0x5eed;
-	uint64_t z = x += 0x9e3779b97f4a7c15; /* splitmix64 */
+	uint64_t z = *state += 0x9e3779b97f4a7c15;
 
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
 	z = (z ^ z >> 27) * 0x94d049bb133111eb;
 	return z ^ z >> 31;
+}
+
+uint64_t random64(void)
+{
+	static uint64_t x = 0x5eed;
+
+	return splitmix64(&x);
+}
+
+uint64_t random_below(uint64_t *state, uint64_t n) { return splitmix64(state) % n; }
+
+uint64_t option(const char *key, uint64_t otherwise)
+{
+	char text[32];
+	uint64_t n = 0;
+
+	if (!boot_option(key, text, sizeof(text)))
+		return otherwise;
+	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
+		n = n * 10 + (uint64_t)(*p - '0');
+	return n;
 }
 
 pfn_t frame_at(const volatile void *p)
