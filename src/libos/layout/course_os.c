@@ -35,7 +35,7 @@ const struct layout layout_course_os = {
         {"[user]", 0, 0x80000000, AREA_OWN, RW, .note = "the running process's; switched by two table entries"},
         {"[vectors]", 0x80000000, 0x80004000, AREA_ALIAS, RW, .note = "physical 0; identity-mapped at 0 only during the start"},
         {"[tables]", 0x80004000, 0x80008000, AREA_ALIAS, RIGHT_R, .note = "the ARM's 16 KiB level-1 table; here PT4, PT3 and two PT2"},
-        {"[text]", 0x80008000, 0, AREA_TEXT, RX},
+        {"[text]", 0x80008000, 0, AREA_TEXT, RX, .grow = REGION_FIXED},
         {"[rodata]", 0, 0, AREA_RODATA, RIGHT_R, .after = true},
         {"[data]", 0, 0, AREA_DATA, RW, .after = true},
         {"[bss]", 0, 0, AREA_BSS, RW, .after = true, .note = "the physical memory manager begins at the next MiB"},
