@@ -172,7 +172,8 @@ enum fh_opcode { FH_OPS(FH_X) FH_NOPS };
 /* Status of an operation in word 0. */
 #define FH_OP_PENDING 0u /* not carried out, or not wholly */
 #define FH_OP_DONE 1u
-#define FH_OP_KEPT 2u    /* unmapped or unlinked, but (some of) it still referenced, not empty, or not yours: not freed */
+#define FH_OP_KEPT 2u    /* unmapped or unlinked, but (some of) it still referenced, not empty, or not yours: not freed. A 2 MiB page
+                       * is only freed in a table and of frames of the caller's own */
 
 static inline uint64_t fh_what(unsigned op, uint64_t flags, uint64_t table, unsigned index, unsigned count)
 {
@@ -272,8 +273,8 @@ struct fh_thread {
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
 	uint64_t stop_status; /* the status that `stop` will give it */
-	uint64_t home_slot;   /* the slot of that CPU that it was put into last: where to look first */
-	uint64_t reserved[10];
+	uint64_t cpus[4];     /* bit i of word i/64: CPU i has it in its slices */
+	uint64_t reserved[7];
 	struct fh_regs regs;
 	uint64_t reserved2[10];
 	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */
@@ -320,7 +321,9 @@ static inline uint64_t fh_quota(uint64_t account) { return account >> 31 & FH_AC
 	X(ROOT_LOADS, 4, "CR3 loads")                                                                                  \
 	X(FORCED, 5, "waits for other CPUs to flush")                                                                  \
 	X(FLUSH_IPIS, 6, "flush interrupts sent")                                                                      \
-	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU, or to stop a thread")
+	X(RESCHED_IPIS, 7, "interrupts sent to wake an idle CPU, or to stop a thread")                                 \
+	X(UPCALLS, 8, "faults and doorbells handed to a handler")                                                      \
+	X(CALLS, 9, "system calls, up to when it last changed threads")
 
 #define FH_X(name, number, text) FH_COUNT_##name = number,
 enum fh_count { FH_COUNTS(FH_X) FH_NCOUNTS };
@@ -562,7 +565,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * wholly done. Old entries and status are written back in place. It stops at the first that is refused (its errno is the
  * result; the ones before it stay done), after a forced flush, and when an interrupt is pending: then the result is 0
  * and rdx < n, and the operation it stopped in has been advanced (count, index and pfn): call again from there. At least
- * 64 slots, or one 2 MiB entry, are handled in a call. Flushes asked for by any operation are made once, at the end.
+ * 16 slots, or one of a PT2, are handled in a call. Flushes asked for by any operation are made once, at the end.
  *
  *   EINVAL  no batch frame, or the range is misaligned or leaves it; as pt_set
  *   EPERM, EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EDQUOT, ECANCELED, EAGAIN  as pt_set
@@ -629,7 +632,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
 /*
  * console_write(off, n) -> bytes taken
  *
- * Queue n bytes from byte off of the batch frame for COM1 and the screen; never waits. At most 256 are taken in a call,
+ * Queue n bytes from byte off of the batch frame for COM1 and the screen; never waits. At most 128 are taken in a call,
  * fewer (down to 0) when the queue is full: yield and call again. off is a multiple of 8.
  *
  *   EINVAL  no batch frame, or the range is misaligned or leaves it
@@ -637,7 +640,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
 /*
  * console_read(off, n, bits) -> bytes read
  *
- * Up to n (at most 256) bytes of input into the batch frame at byte off. Never waits. bits, if not 0, are rung on the
+ * Up to n (at most 128) bytes of input into the batch frame at byte off. Never waits. bits, if not 0, are rung on the
  * calling thread when there is input (at once, if some is left). Ctrl-P never arrives: the kernel prints its state.
  *
  *   EINVAL  no batch frame, the range is misaligned or leaves it, or reserved bits

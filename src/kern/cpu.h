@@ -24,7 +24,7 @@ struct cpu {
 	uint64_t stack_top;        /* 8 below a multiple of 16: nine pushes align it */
 	struct fh_thread *thread;  /* running here; 0 when idle */
 	uint64_t fast_calls;       /* calls that may return by the short path; 0: all become upcalls or need a look */
-	uint8_t trace_next, pad[7];
+	uint64_t calls;            /* system calls so far; the low byte: where `trace` goes on */
 	pfn_t env, thread_pfn;     /* of the running thread */
 	struct fh_cpu *frame;
 	unsigned slot;             /* slice that is running */
@@ -60,7 +60,7 @@ _Static_assert(offsetof(struct cpu, user_rsp) == CPU_USER_RSP, "asm.inc");
 _Static_assert(offsetof(struct cpu, stack_top) == CPU_STACK_TOP, "asm.inc");
 _Static_assert(offsetof(struct cpu, thread) == CPU_THREAD, "asm.inc");
 _Static_assert(offsetof(struct cpu, fast_calls) == CPU_FAST_CALLS, "asm.inc");
-_Static_assert(offsetof(struct cpu, trace_next) == CPU_TRACE_NEXT, "asm.inc");
+_Static_assert(offsetof(struct cpu, calls) == CPU_CALLS, "asm.inc");
 _Static_assert(offsetof(struct cpu, frame) == CPU_FRAME, "asm.inc");
 _Static_assert(offsetof(struct cpu, trace) == CPU_TRACE, "asm.inc");
 _Static_assert(sizeof(struct cpu) <= PAGE, "one frame of the per-CPU area");

@@ -79,12 +79,12 @@ static void log_calls(void)
 	struct cpu *cpu = this_cpu();
 	log_line("last system calls of CPU %u, newest first:", cpu->id);
 	for (unsigned i = 1; i <= 8; i++) {
-		uint64_t n = cpu->trace[(uint8_t)(cpu->trace_next - i)];
+		uint64_t n = cpu->trace[(uint8_t)(cpu->calls - i)];
 		if (n == TRACE_NONE)
 			break;
 		log_line("  %s (%lu)", n < FH_NSYSCALLS ? names[n] : "?", n);
 	}
-	if (cpu->trace[(uint8_t)(cpu->trace_next - 1)] == TRACE_NONE)
+	if (cpu->trace[(uint8_t)(cpu->calls - 1)] == TRACE_NONE)
 		return;
 	struct syscall_frame *f = syscall_frame();
 	log_line("the newest on the short path had: %lx, %lx, %lx, %lx; from rip %lx", f->rdi, f->rsi, f->rdx, f->r10, f->rip);

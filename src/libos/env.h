@@ -58,7 +58,8 @@ int env_fork(struct env **child);
 /*
  * A second address space of this env: heap, mappings and the first stack copy-on-write; image (its globals too), the kit's
  * records and the stacks of other threads shared. Run threads in it with thread_new. The space must stay where it is until
- * space_free, and not on a stack, which the copy write-protects; s is filled in. -EBUSY: a copy of the first thread's space is for that thread to make.
+ * space_free, and not on a stack, which the copy write-protects; s is filled in. -EBUSY: a copy of the first thread's space
+ * is for that thread to make.
  */
 int space_fork(struct space *s, struct space *parent);
 

@@ -15,6 +15,7 @@
 #include "machine.h"
 #include "mm.h"
 #include "spacewalk.h"
+#include "start.h"
 #include "syscall.h"
 #include "thread.h"
 #include "upcall.h"
@@ -24,6 +25,20 @@ enum answer fault_guard(struct region *r, struct fault *f)
 	(void)r;
 	(void)f;
 	return FAULT_KILL;
+}
+
+enum answer fault_alias(struct region *r, struct fault *f)
+{
+	pfn_t pfn = (f->address - r->base) / FH_PAGE;
+
+	if (f->error & FAULT_PRESENT || pfn >= info->nframes)
+		return FAULT_KILL;
+	uint64_t state = frame_record(pfn)->state;
+	unsigned type = fh_type(state);
+	if (fh_owner(state) != env_self() || type == FH_FREE || type == FH_DEVICE)
+		return FAULT_KILL;
+	int e = space_map(f->space, page_down(f->address), pfn, 1, type == FH_DATA ? RIGHT_R | RIGHT_W : RIGHT_R);
+	return e == 0 || e == -EEXIST ? FAULT_DONE : FAULT_KILL; /* there already: another thread was faster */
 }
 
 /* ---- Copy on write ---- */

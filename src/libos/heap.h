@@ -3,7 +3,7 @@
  *
  * An allocator is one file NAME.c that defines `struct allocator allocator_NAME`, includes heap.h, source.h (where memory
  * comes from) and sync.h, and nothing else of the kit: then it builds on Linux, too (make host-NAME). The gallery is
- * src/libos/alloc/; docs/allocators.md walks through it. A program chooses one by a line of its own,
+ * src/libos/alloc/; docs/gallery.md walks through it. A program chooses one by a line of its own,
  *
  *     struct allocator *malloc_default = &allocator_NAME;
  *

@@ -219,24 +219,24 @@ const char *image_fits(struct image *im, struct places *p)
 
 /* ---- Loading ---- */
 
-static int load_from(const struct image *im, const struct places *at, struct child *c, const char *file)
+static int place_from(const struct image *im, const struct layout *l, va_t bias, image_placer *place, void *to, const char *file)
 {
 	for (unsigned i = 0; i < header(im)->e_phnum; i++) {
 		const Elf64_Phdr *p = segment(im, i);
 		if (!loads(p))
 			continue;
-		int r = child_place(&c->space, low(p) + at->bias, (high(p) - low(p)) / FH_PAGE, im->layout->area[area_of(im->layout, p)].rights,
-		                    p->p_filesz ? file + p->p_offset : NULL, p->p_filesz, p->p_vaddr - low(p));
+		int r = place(to, low(p) + bias, (high(p) - low(p)) / FH_PAGE, l ? l->area[area_of(l, p)].rights : rights_of(p),
+		              p->p_filesz ? file + p->p_offset : NULL, p->p_filesz, p->p_vaddr - low(p));
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-int image_load(const struct image *im, const struct places *at, struct child *c)
+int image_each(const struct image *im, const struct layout *l, va_t bias, image_placer *place, void *to)
 {
 	if (!im->relas)
-		return load_from(im, at, c, im->elf);
+		return place_from(im, l, bias, place, to, im->elf);
 	int64_t copy = mm_map(0, im->bytes, RIGHT_R | RIGHT_W, 0);
 	if (mm_failed(copy))
 		return (int)copy;
@@ -244,13 +244,23 @@ int image_load(const struct image *im, const struct places *at, struct child *c)
 	for (uint64_t i = 0, offset; i < im->relas; i++) {
 		Elf64_Rela r;
 		memcpy(&r, im->elf + im->rela + i * sizeof(r), sizeof(r));
-		uint64_t value = at->bias + (uint64_t)r.r_addend;
+		uint64_t value = bias + (uint64_t)r.r_addend;
 		if (offset_of(im, r.r_offset, sizeof(value), &offset))
 			memcpy((char *)copy + offset, &value, sizeof(value));
 	}
-	int r = load_from(im, at, c, (const char *)copy);
+	int r = place_from(im, l, bias, place, to, (const char *)copy);
 	mm_unmap((va_t)copy, im->bytes);
 	return r;
+}
+
+static int place_in_child(void *space, va_t va, size_t pages, unsigned rights, const void *src, size_t bytes, size_t lead)
+{
+	return child_place(space, va, pages, rights, src, bytes, lead);
+}
+
+int image_load(const struct image *im, const struct places *at, struct child *c)
+{
+	return image_each(im, im->layout, at->bias, place_in_child, &c->space);
 }
 
 const char *elf_check(const void *elf, size_t bytes)

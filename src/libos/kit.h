@@ -3,6 +3,7 @@
 
 #include "abi.h"
 #include "batch.h"
+#include "bootfs.h"
 #include "commit.h"
 #include "console.h"
 #include "env.h"

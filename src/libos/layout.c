@@ -12,6 +12,7 @@ const struct layout *const layouts[] = {
 
 struct places layout_here;
 const char *layout_mmap_name;
+bool layout_mmap_large;
 struct extent layout_heap, layout_mmap, layout_stack, layout_stacks;
 
 va_t (*layout_choose)(struct space *, uint64_t bytes, uint64_t align);
@@ -92,6 +93,7 @@ void layout_begin(const struct places *given)
 		at[mmap].lo = at[heap].lo;
 	layout_mmap = at[mmap];
 	layout_mmap_name = l->area[mmap].name;
+	layout_mmap_large = l->area[mmap].rights & RIGHT_LARGE;
 	layout_choose = l->choose ? l->choose : l->area[mmap].grow == REGION_GROW_UP ? lowest : NULL;
 	layout_stack = layout_stacks = at[stack];
 	if (l->area[stack].bytes)

@@ -37,7 +37,7 @@ struct area {
 	const char *name; /* as maps prints it */
 	va_t lo, hi;
 	uint8_t kind;     /* enum area_kind */
-	uint8_t rights;   /* RIGHT_R|W|X of its pages */
+	uint8_t rights;   /* RIGHT_R|W|X of its pages; RIGHT_LARGE: mappings of 2 MiB or more come in 2 MiB pages where they fit */
 	uint8_t grow;     /* enum region_grow: the side to which it fills */
 	bool after;
 	uint16_t guard;   /* a stack: pages at its end that are never handed out */
@@ -93,6 +93,7 @@ extern const struct layout *const program_layout;
 extern struct places layout_here;
 /* Those that are asked for often: heap and mmap where they may grow, the first stack, where other stacks go. */
 extern const char *layout_mmap_name;
+extern bool layout_mmap_large;
 extern struct extent layout_heap, layout_mmap, layout_stack, layout_stacks;
 
 /* Where mappings go, if that isn't the highest free place: the layout's rule, or the lowest. */

@@ -85,6 +85,8 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	if (bytes == 0 || bytes > 1ul << 47 || rights & ~(RIGHT_R | RIGHT_W | RIGHT_X))
 		return -EINVAL;
 	bytes = page_up(bytes);
+	if (layout_mmap_large && bytes >= PLAN_LARGE)
+		flags |= MM_LARGE;
 	if (flags & MM_GUARD)
 		rights = 0;
 	if (rights)
@@ -211,7 +213,8 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 {
 	bytes = page_up(bytes);
 	space_lock(s);
-	va_t va = region_gap(s, layout_stacks.lo, layout_stacks.hi, bytes, FH_PAGE);
+	bool mapped = layout_stacks.lo == layout_mmap.lo; /* it is a mapping like others, by the layout's rule */
+	va_t va = mapped ? find(s, bytes, FH_PAGE) : region_gap(s, layout_stacks.lo, layout_stacks.hi, bytes, FH_PAGE);
 	struct region r = {
 	    .lo = va,
 	    .hi = va + bytes,

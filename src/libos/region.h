@@ -60,6 +60,7 @@ struct region {
 /* Fault functions of the kit. */
 region_fault fault_zero;  /* demand-zero; copy-on-write of what a fork left read-only */
 region_fault fault_guard; /* whatever touches it is killed */
+region_fault fault_alias; /* this env's frame with the physical address that `base` is away; writable if it is DATA, never a device's */
 
 /* Add a copy of *r. lo and hi 0 mean base and end. Merges with a neighbour of the same kind. Returns 0, -EEXIST
  * (overlap), -EINVAL (unaligned, empty, not a user address), -ENOMEM. */

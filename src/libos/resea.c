@@ -28,23 +28,6 @@ static struct shared {
 	va_t va;      /* where it is mapped here */
 } shared[SHARED + 1]; /* by id, from 1 */
 
-/* ---- The bootfs: ustar, POSIX.1-1988. The linker puts it in (GNUmakefile, "bootfs"). ---- */
-
-extern const char __bootfs_start[], __bootfs_end[];
-
-const void *resea_file(const char *name, size_t *bytes)
-{
-	for (const char *h = __bootfs_start; h + 512 <= __bootfs_end && h[0];) {
-		size_t n = strtoul(h + 124, NULL, 8);
-		if (n > (size_t)(__bootfs_end - h) - 512)
-			return NULL;
-		if (strncmp(h, name, 100) == 0)
-			return *bytes = n, h + 512;
-		h += 512 + ((n + 511) & ~511ul);
-	}
-	return NULL;
-}
-
 /* ---- Pages ---- */
 
 int resea_vm_map(int caller, unsigned task, va_t va, pfn_t pfn, pfn_t *page, unsigned rights)

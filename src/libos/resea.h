@@ -71,8 +71,6 @@ struct resea_task {
 };
 extern struct resea_task resea_task[RESEA_TASKS];
 
-/* The bootfs: an archive (ustar) in this program. The file `name`, or NULL. */
-const void *resea_file(const char *name, size_t *bytes);
 /* Start a task from an ELF file, which must stay: its index; -ENOEXEC (the report says why), -EAGAIN: no room, -ENOMEM. */
 int resea_start(const char *name, const void *elf, size_t bytes, const char *cmdline);
 /* Answer faults and calls until task i has exited or been killed (-1: until all have): then it is reaped. */

@@ -7,7 +7,9 @@
 #include "source.h"
 
 #include <errno.h>
+#include <stdio.h>
 
+#include "console.h"
 #include "machine.h"
 #include "mm.h"
 #include "start.h"
@@ -68,3 +70,14 @@ int source_hold(void *page, bool hold) { return space_hold(space_current(), (va_
 
 unsigned source_cpu(void) { return (unsigned)upcall_word(UPCALL_OFFSET(cpu)); }
 unsigned source_cpus(void) { return info->ncpus; }
+
+_Noreturn void source_fatal(const char *format, ...)
+{
+	char text[CONSOLE_LINE];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	panic("%s", text);
+}

@@ -58,3 +58,6 @@ int source_hold(void *page, bool hold);
 /* The CPU that runs the caller, from 0, now: it may be another one in a moment. How many there are. */
 unsigned source_cpu(void);
 unsigned source_cpus(void);
+
+/* Say so and end the program: the heap is broken, or its user is. */
+_Noreturn void source_fatal(const char *format, ...) __attribute__((format(printf, 1, 2)));

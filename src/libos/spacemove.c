@@ -34,7 +34,8 @@ static pte_t link_of(struct space *s, va_t va)
 static bool linked_twice(struct space *s, const struct piece *p)
 {
 	pte_t a = link_of(s, p->from), b = link_of(s, p->to);
-	return a & FH_P && b & FH_P && !(a & FH_PS) && !(b & FH_PS) && fh_pte_pfn(a) == fh_pte_pfn(b);
+	bool apart = (p->from ^ p->to) >= PLAN_LARGE; /* else it is one link */
+	return apart && a & b & FH_P && !((a | b) & FH_PS) && fh_pte_pfn(a) == fh_pte_pfn(b);
 }
 
 /* May the whole table (or 2 MiB page) under p->from go? */
@@ -67,6 +68,7 @@ static int clear_way(struct space *s, va_t to)
 	return link_of(s, to) ? -EEXIST : 0;
 }
 
+/* Map a piece at the new place, if nothing is there: 0, or -errno and nothing of it is added to the batch. */
 static int map_entries(struct space *s, struct batch *b, const struct piece *p)
 {
 	unsigned count = (unsigned)(p->bytes / FH_PAGE);
@@ -81,12 +83,12 @@ static int map_entries(struct space *s, struct batch *b, const struct piece *p)
 	if (!table)
 		return link_of(s, p->to) & FH_PS ? -EEXIST : -ENOMEM;
 	const volatile pte_t *new = space_slot(s, p->to, 1);
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < count; i++)
 		if (new[i])
 			return -EEXIST;
+	for (unsigned i = 0; i < count; i++)
 		if (old[i]) /* they count as written: nobody looked when they were */
 			batch_add(b, FH_OP_SET, 0, table, pt_index(p->to, 1) + i, 1, old[i] & FH_P ? old[i] | FH_A | FH_D : old[i]);
-	}
 	return 0;
 }
 
@@ -135,7 +137,7 @@ int space_move(struct space *s, va_t to, va_t from, size_t n)
 	while (at < bytes && r == 0 && !b.error) {
 		struct piece p = piece_at(to, from, at, bytes);
 		r = map_piece(s, &b, &p);
-		at += p.bytes;
+		at += r == 0 ? p.bytes : 0;
 	}
 	int end = batch_end(&b);
 	r = r < 0 ? r : end;

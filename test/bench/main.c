@@ -125,9 +125,15 @@ int main(void)
 	MUST(!mm_failed(p));
 	samples = (struct samples *)p;
 	calibrate();
+	char which[8];
+	if (boot_option("bench", which, sizeof(which))) { /* bench=longest: the other table */
+		bench_longest();
+		return 0;
+	}
 	bench_traps();
 	bench_protection();
 	bench_mapping();
 	bench_envs();
+	bench_alloc();
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cpus.h"
 #include "documented.h"
 #include "raw.h"
 #include "tap.h"
@@ -402,11 +403,32 @@ static void check_registers(void)
 	returns(raw_end(&h), 0, "the env is buried");
 }
 
+/* What a CPU counts (enum fh_count): calls once it has left the thread that made them. */
+static void check_counts(void)
+{
+	char *pages = (char *)mm_map(0, 10 * FH_PAGE, RIGHT_R | RIGHT_W, 0);
+
+	thread_sleep(1);
+	uint64_t calls = counted(FH_COUNT_CALLS), upcalls = counted(FH_COUNT_UPCALLS);
+	for (unsigned i = 0; i < 1000; i++)
+		sys_tlb_flush(0, FH_TLB_NONE, 0, 0);
+	for (unsigned i = 0; i < 10; i++)
+		pages[i * FH_PAGE] = 1;
+	thread_sleep(1);
+	calls = counted(FH_COUNT_CALLS) - calls;
+	upcalls = counted(FH_COUNT_UPCALLS) - upcalls;
+	ok(calls > 1000 && calls < 1200, "1000 calls are counted");
+	ok(upcalls >= 10 && upcalls < 20, "10 page faults are counted as upcalls");
+	note("%lu calls, %lu upcalls", calls, upcalls);
+	mm_unmap((va_t)pages, 10 * FH_PAGE);
+}
+
 int main(void)
 {
 	struct tally t = {0};
 
 	tap_begin();
+	check_counts();
 	if (raw_new(&sibling, 64) < 0)
 		panic("no canary");
 	canary_set();

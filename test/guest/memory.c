@@ -56,7 +56,7 @@ static uint64_t present(const char *p, size_t bytes) { return space_count(space_
 
 static uint64_t owned(void)
 {
-	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+	trim_tables();
 	return frames_owned();
 }
 

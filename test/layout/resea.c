@@ -19,7 +19,7 @@ static size_t probe_bytes;
 static int start(const char *cmdline)
 {
 	if (!probe)
-		probe = resea_file("probe", &probe_bytes);
+		probe = bootfs_file("probe", &probe_bytes);
 	int i = resea_start("probe", probe, probe_bytes, cmdline);
 	expect(i >= 0, "a task is started: %s", cmdline);
 	return i;

@@ -124,8 +124,8 @@ int demo_cpus(void)
 
 	printf("  %u CPU%s; per 1000 pairs of map (CLAIM) and unmap (UNMAP_FREE) of a page:\n", info->ncpus,
 	       info->ncpus == 1 ? "" : "s");
-	printf("  %-16s %8s %8s %8s %8s %8s %8s %8s %8s\n", "workers", "pairs", "spins", "quota", "clock", "CR3", "forced",
-	       "flushIPI", "wakeIPI");
+	printf("  %-16s %8s %8s %8s %8s %8s %8s %8s %8s %8s %8s\n", "workers", "pairs", "spins", "quota", "clock", "CR3", "forced",
+	       "flushIPI", "wakeIPI", "upcalls", "calls");
 	for (unsigned n = 1; n <= WORKERS && n <= info->ncpus; n *= 2) {
 		forced += with_threads(n);
 		forced += with_envs(n);

@@ -8,7 +8,7 @@
 void layout_work(void)
 {
 	size_t bytes = 0;
-	const void *probe = resea_file("probe", &bytes);
+	const void *probe = bootfs_file("probe", &bytes);
 
 	check(probe && strcmp((const char *)RESEA_CMDLINE_VA, "resea") >= 0, "the bootfs has a program of %lu bytes; our command line: %s", bytes,
 	      (const char *)RESEA_CMDLINE_VA);

@@ -1,5 +1,6 @@
 /*
- * tags.c - the kit's allocator: boundary tags (Knuth, TAOCP 1, 2.5) and free lists by powers of two.
+ * tags.c - the kit's allocator: boundary tags (Knuth, TAOCP 1, 2.5) and free lists by powers of two ("segregated fit": Wilson,
+ * Johnstone, Neely, Boles, "Dynamic Storage Allocation: A Survey", 1995).
  *
  *   | head | user bytes ............ | head | ...        head: {size of the block before, own size | USED}
  *          ^ 16-aligned
@@ -7,6 +8,10 @@
  * Invariants: blocks lie side by side from the first to the end mark, a used block of size 16; no two free blocks are
  * neighbours; a free block of size z is on the list log2(z). If somebody else moves the break in between, the gap looks
  * like a used block.
+ *
+ * Cost: free is O(1); malloc is first fit within one list, then the first of the next ones, so O(1) but for requests that are
+ * larger than most of their own list. 16 bytes of each block are head.
+ * Good at: mixed sizes, long runs; it coalesces at once. Bad at: many small blocks (heads), many threads (one lock).
  */
 #include <string.h>
 
@@ -18,9 +23,10 @@ struct head {
 	size_t size;   /* whole block, head included, a multiple of 16; bit 0: USED */
 };
 #define USED 1ul
+#define GAP 2ul /* not a block: bytes of somebody else */
 #define HEAD sizeof(struct head)
 #define LISTS 48u
-#define GROW (64 * 1024ul) /* least to ask from the heap at once */
+#define GROW (16 * 1024ul) /* least to ask from the heap at once */
 
 struct links { /* in the user bytes of a free block */
 	struct links *next, *prev;
@@ -29,12 +35,13 @@ struct links { /* in the user bytes of a free block */
 
 struct tags { /* allocator.state */
 	struct head *first, *end; /* end: the end mark */
+	size_t skip;              /* bytes before the first, up to alignment */
 	struct links *list[LISTS];
 };
 _Static_assert(sizeof(struct tags) <= sizeof(((struct allocator *)0)->state), "fits");
 
 static struct tags *tags_of(struct allocator *a) { return (struct tags *)a->state; }
-static size_t size_of(const struct head *h) { return h->size & ~USED; }
+static size_t size_of(const struct head *h) { return h->size & ~15ul; }
 static struct head *after(struct head *h) { return (struct head *)((char *)h + size_of(h)); }
 static struct head *head_of(void *p) { return (struct head *)p - 1; }
 static struct links *links_of(struct head *h) { return (struct links *)(h + 1); }
@@ -86,10 +93,14 @@ static void release(struct tags *t, struct head *h)
 	link_block(t, h);
 }
 
-/* Room for a block of `size` at the end of the heap. False: the heap cannot grow. */
+/* The block before h, which isn't the first. */
+static struct head *before(struct head *h) { return (struct head *)((char *)h - h->before); }
+
+/* Room for a block of `size`, which none of the free ones has, at the end of the heap. False: the heap cannot grow. */
 static int extend(struct tags *t, size_t size)
 {
-	size_t n = size + 2 * HEAD > GROW ? (size + 2 * HEAD + 15) & ~15ul : GROW;
+	size_t have = t->end && !(before(t->end)->size & USED) && source_grow(0) == t->end + 1 ? t->end->before : 0;
+	size_t n = size - have + 2 * HEAD > GROW ? (size - have + 2 * HEAD + 15) & ~15ul : GROW;
 	char *p = source_grow((intptr_t)n);
 
 	if (!p)
@@ -104,10 +115,11 @@ static int extend(struct tags *t, size_t size)
 		n = (n - skip - HEAD) & ~15ul;
 		*h = (struct head){0, n};
 		if (t->end) { /* somebody else's bytes in between: a used block */
-			t->end->size = (size_t)((char *)h - (char *)t->end) | USED;
+			t->end->size = (size_t)((char *)h - (char *)t->end) | USED | GAP;
 			h->before = size_of(t->end);
 		} else {
 			t->first = h;
+			t->skip = skip;
 		}
 	}
 	t->end = after(h);
@@ -152,7 +164,7 @@ static void *tags_alloc(struct allocator *a, size_t n, size_t align)
 	if (size < SMALLEST)
 		size = SMALLEST;
 	char *p = take(t, size + extra);
-	if (!p && extend(t, size + extra))
+	while (!p && extend(t, size + extra)) /* again, if somebody moved the break just then */
 		p = take(t, size + extra);
 	if (!p || !extra)
 		return p;
@@ -188,6 +200,51 @@ static size_t tags_size(struct allocator *a, void *p)
 	return size_of(head_of(p)) - HEAD;
 }
 
+/* Grow or shrink where it is, if the neighbour lets it; else by copying. */
+static void *tags_realloc(struct allocator *a, void *p, size_t n)
+{
+	struct tags *t = tags_of(a);
+	struct head *h = head_of(p), *next = after(h);
+
+	if (n > 1ul << 46)
+		return NULL;
+	size_t size = (n + HEAD + 15) & ~15ul, old = size_of(h);
+	if (size < SMALLEST)
+		size = SMALLEST;
+	if (size > old && next == t->end && source_grow(0) == t->end + 1)
+		extend(t, size - old);
+	next = after(h);
+	if (size > old && !(next->size & USED) && old + next->size >= size) {
+		unlink_block(t, next);
+		set_size(h, old + next->size, USED);
+		old = size_of(h);
+	}
+	if (size <= old) {
+		if (old - size >= SMALLEST) {
+			struct head *rest = (struct head *)((char *)h + size);
+			set_size(h, size, USED);
+			rest->size = (old - size) | USED;
+			release(t, rest);
+		}
+		return p;
+	}
+	void *q = tags_alloc(a, n, HEAP_ALIGN);
+	if (q) {
+		memcpy(q, p, old - HEAD);
+		tags_free(a, p);
+	}
+	return q;
+}
+
+static void tags_walk(struct allocator *a, heap_visitor *visit, void *arg)
+{
+	struct tags *t = tags_of(a);
+
+	for (struct head *h = t->first; h && h < t->end; h = after(h))
+		if (!(h->size & GAP))
+			visit(arg, h + 1, size_of(h) - HEAD, h->size & USED);
+}
+
 static int tags_check(struct allocator *a)
 {
 	struct tags *t = tags_of(a);
@@ -196,7 +253,7 @@ static int tags_check(struct allocator *a)
 
 	for (struct head *h = t->first; h && h < t->end; h = after(h)) {
 		int is_free = !(h->size & USED);
-		bad += h->before != before || size_of(h) < HEAD || h->size & 14;
+		bad += h->before != before || size_of(h) < HEAD || h->size & 12;
 		bad += is_free && free_before;
 		free_blocks += (size_t)is_free;
 		free_before = is_free;
@@ -211,10 +268,42 @@ static int tags_check(struct allocator *a)
 	return bad + (listed != free_blocks);
 }
 
+/* The last block's pages, if it is free and the break is still ours; the block stays unless it is all there is. */
+static size_t tags_trim(struct allocator *a)
+{
+	struct tags *t = tags_of(a);
+
+	if (!t->end || !t->end->before || source_grow(0) != t->end + 1)
+		return 0;
+	struct head *h = before(t->end);
+	if (h->size & USED)
+		return 0;
+	if (h == t->first) {
+		char *start = (char *)h - t->skip;
+		size_t bytes = (size_t)((char *)(t->end + 1) - start);
+		memset(t, 0, sizeof(*t));
+		source_grow(-(intptr_t)bytes);
+		return bytes;
+	}
+	size_t spare = h->size & ~15ul, keep = SMALLEST;
+	if (spare <= keep)
+		return 0;
+	unlink_block(t, h);
+	set_size(h, keep, 0);
+	link_block(t, h);
+	t->end = after(h);
+	*t->end = (struct head){keep, HEAD | USED};
+	source_grow(-(intptr_t)(spare - keep));
+	return (spare - keep) & ~(SOURCE_PAGE - 1);
+}
+
 struct allocator allocator_tags = {
     .name = "tags",
     .alloc = tags_alloc,
     .free = tags_free,
+    .realloc = tags_realloc,
     .size = tags_size,
     .check = tags_check,
+    .walk = tags_walk,
+    .trim = tags_trim,
 };

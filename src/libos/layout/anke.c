@@ -87,19 +87,6 @@ static void memory_map(struct anke_boot *b)
 
 /* ---- K ---- */
 
-static enum answer show_frame(struct region *r, struct fault *f)
-{
-	pfn_t pfn = (f->address - r->base) >> 12;
-
-	if (f->error & FAULT_PRESENT || pfn >= info->nframes)
-		return FAULT_KILL;
-	uint64_t state = frame_record(pfn)->state;
-	unsigned type = fh_type(state);
-	if (fh_owner(state) != env_self() || type == FH_DEVICE)
-		return FAULT_KILL;
-	return space_map(f->space, page_down(f->address), pfn, 1, type == FH_DATA ? RW : RIGHT_R) == 0 ? FAULT_DONE : FAULT_KILL;
-}
-
 int hhdm_forget(uint64_t pa)
 {
 	struct space *s = &space_main;
@@ -164,7 +151,7 @@ static int start(void)
 	devices_take();
 	if ((r = reserve(0, USER_END, 0, fault_guard, "[user]")) < 0)
 		return r;
-	return reserve(HHDM, MMIO, RW, show_frame, "[hhdm]");
+	return reserve(HHDM, MMIO, RW, fault_alias, "[hhdm]");
 }
 
 /* ---- U ---- */

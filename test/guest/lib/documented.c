@@ -32,7 +32,7 @@ const char *const call_names[] = {
 static const int64_t largest[FH_NSYSCALLS] = {
     [FH_SYS_thread_switch] = (int64_t)FH_BELLS_USER, [FH_SYS_frame_alloc] = 64,    [FH_SYS_frame_free] = 64,
     [FH_SYS_frame_take] = 64,                        [FH_SYS_frame_sync] = 64,
-    [FH_SYS_pt_set] = FH_OP_KEPT,                    [FH_SYS_console_write] = 256, [FH_SYS_console_read] = 256,
+    [FH_SYS_pt_set] = FH_OP_KEPT,                    [FH_SYS_console_write] = 128, [FH_SYS_console_read] = 128,
 };
 
 bool documented(uint64_t number, int64_t result)

@@ -121,14 +121,34 @@ bool none_bad(const struct tally *t, const char *sentence, ...)
 
 uint64_t frames_owned(void) { return (uint64_t)frame_owned(0); }
 
-uint64_t random64(void)
+static uint64_t splitmix64(uint64_t *state)
 {
-	static uint64_t x = 0x5eed;
-	uint64_t z = x += 0x9e3779b97f4a7c15; /* splitmix64 */
+	uint64_t z = *state += 0x9e3779b97f4a7c15;
 
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
 	z = (z ^ z >> 27) * 0x94d049bb133111eb;
 	return z ^ z >> 31;
+}
+
+uint64_t random64(void)
+{
+	static uint64_t x = 0x5eed;
+
+	return splitmix64(&x);
+}
+
+uint64_t random_below(uint64_t *state, uint64_t n) { return splitmix64(state) % n; }
+
+uint64_t option(const char *key, uint64_t otherwise)
+{
+	char text[32];
+	uint64_t n = 0;
+
+	if (!boot_option(key, text, sizeof(text)))
+		return otherwise;
+	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
+		n = n * 10 + (uint64_t)(*p - '0');
+	return n;
 }
 
 pfn_t frame_at(const volatile void *p)
@@ -139,16 +159,27 @@ pfn_t frame_at(const volatile void *p)
 
 uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
 
+void trim_tables(void)
+{
+	space_trim(space_current(), layout_heap.lo, layout_heap.hi);
+	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+}
+
 void tap_begin(void)
 {
 	struct raw r;
 
-	/* What is made once and kept: the heap's first page, stack, tables of the scratch area. */
-	free(malloc(64));
+	/* What is made once and kept: stack, tables of the scratch area. */
 	cpu_touch_stack(16 * FH_PAGE);
 	if (raw_new(&r, 64) < 0 || raw_end(&r) < 0 || raw_here(&r) < 0 || raw_end(&r) < 0)
 		panic("no raw threads");
-	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+	tap_forget();
+}
+
+void tap_forget(void)
+{
+	malloc_trim();
+	trim_tables();
 	owned_before = frames_owned() - kit_pages();
 }
 
@@ -162,7 +193,8 @@ int tap_plan(void)
 
 int tap_end(void)
 {
-	space_trim(space_current(), layout_mmap.lo, layout_stack.lo);
+	malloc_trim();
+	trim_tables();
 	is((int64_t)(frames_owned() - kit_pages()), (int64_t)owned_before,
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)

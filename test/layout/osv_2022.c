@@ -1,0 +1,2 @@
+/* osv_2022.c - the lines of the layout osv, with the areas in the lower half. */
+#include "osv.c"
