@@ -295,12 +295,15 @@ long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 		else if (!authority(me, of))
 			r = REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 	}
-	if (r == 0 && (r = record_lock(c, state)) == 0) { /* the CPU isn't taken from its owner meanwhile */
-		if (atomic_cas(&frame->slice[slot], &old, to.n ? thread_name(to) : 0)) /* [wake 15] */
-			hand_over(frame, slot, from, to); /* [wake 21] */
-		else
-			r = REFUSE(EBUSY, "another CPU has just changed the slot");
-		record_unlock(c);
+	if (r == 0) {
+		r = record_lock(c, state); /* the CPU isn't taken from its owner meanwhile */
+		if (r == 0) {
+			if (atomic_cas(&frame->slice[slot], &old, to.n ? thread_name(to) : 0)) /* [wake 15] */
+				hand_over(frame, slot, from, to); /* [wake 21] */
+			else
+				r = REFUSE(EBUSY, "another CPU has just changed the slot");
+			record_unlock(c);
+		}
 	}
 	if (to.n) {
 		if (r == 0) {
