@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""tools/abidoc.py ABI.H: print docs/abi.md. Calls, errors, operations and types come from the X-macro lists, each call's
+"""tools/abidoc.py ABI.H: print docs/abi.md, or with --errors the list of each call's errors for C. Calls, errors, operations and types come from the X-macro lists, each call's
 text from a comment of the form
 
     /*
@@ -99,8 +99,20 @@ def call_section(call, block, known):
     return "\n\n".join(s for s in section if s)
 
 
+def error_list(source):
+    """FH_CALL_ERRORS(X): X(call, error) for each error that a call's comment lists, by itself or in "EPERM, EBUSY  as there"."""
+    pairs = []
+    for name, (_, _, text) in call_blocks(source).items():
+        for line in re.findall(r"^\s+((?:E[A-Z0-9]{2,}, )*E[A-Z0-9]{2,})\s{2,}\S", text, re.M):
+            pairs += [f"X({name}, {error})" for error in line.split(", ")]
+    return " \\\n\t".join(["#define FH_CALL_ERRORS(X)"] + pairs)
+
+
 def main():
     source = open(sys.argv[1]).read()
+    if "--errors" in sys.argv:
+        print(error_list(source))
+        return
     calls, blocks = items(source, "FH_SYSCALLS"), call_blocks(source)
     errors = items(source, "FH_ERRORS")
     names = [call[1] for call in calls]

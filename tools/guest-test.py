@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Run test/guest/NAME.c in a machine and print its TAP. The kernel's command line says test=NAME; root then spawns that
-module in place of the shell and halts with its exit code. Lines that aren't TAP (the boot log) go to the log only. An
-end other than a halt with code 0 is a failed test, with the end of the console shown. The verdict is in the TAP, not in the
-exit status. --sim both: runs in Bochs, then in QEMU on a CPU with the same features; what they say is one more test."""
-import argparse, difflib, os, re
+"""Run test/guest/NAME.c in a machine (NAME.tar, if built, is a module beside it) and print its TAP. The kernel's command
+line says test=NAME; root then spawns that module in place of the shell and halts with its exit code. Lines that aren't TAP
+(the boot log) go to the log only. An end other than a halt with code 0 is a failed test, with the end of the console shown. The verdict is in the TAP, not in the exit
+status. --sim both: runs in Bochs, then in QEMU on a CPU with the same features; what they say is one more test."""
+import argparse, difflib, glob, os, re
 import bochs, vm
 
 TAP = re.compile(r"(ok|not ok)\b|1\.\.\d+$|#")
@@ -78,6 +78,7 @@ def run(a, sim, cpu, tap):
     os.makedirs("build/test-logs", exist_ok=True)
     log = f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}{'' if a.mem == '128M' else '.' + a.mem}.console"
     modules = [f"{build}/root.elf", f"{build}/test/{a.name}.elf"] + [f"{build}/test/layout/{n}.elf" for n in a.others.split()]
+    modules += glob.glob(f"{build}/test/{a.name}.tar")
     timeout = a.timeout or {"qemu": 60, "bochs": 60 + 30 * int(a.cpus)}[sim]
     with bochs.machine(sim, f"{build}/freehold.elf", modules, cpus=a.cpus, mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
         tap.judge(machine.wait(timeout))

@@ -6,6 +6,7 @@
  *   layouts areas NAME     "lo hi name" lines, for gdb
  *   layouts docs           docs/layouts.md
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -122,6 +123,20 @@ static const char *kind_text(const struct area *a)
 
 static void border(va_t va) { printf("    %s +------------------------------------------------------------+\n", address(va)); }
 
+/* Words of a remark, in lines as wide as the box. */
+static void remark(const char *text)
+{
+	while (*text) {
+		size_t n = strlen(text), cut = n;
+		if (n > 57)
+			for (cut = 57; cut > 0 && text[cut] != ' '; cut--)
+				;
+		cut = cut ? cut : n;
+		printf("    %17s |   %-57.*s|\n", "", (int)cut, text);
+		text += cut + (text[cut] == ' ');
+	}
+}
+
 static void picture(const struct layout *l)
 {
 	va_t above = 0;
@@ -139,9 +154,9 @@ static void picture(const struct layout *l)
 		printf("    %17s | %-12s %c%c%c  %-41s|\n", "", a->name, a->rights & RIGHT_R ? 'r' : '-', a->rights & RIGHT_W ? 'w' : '-',
 		       a->rights & RIGHT_X ? 'x' : '-', "");
 		if (*kind_text(a) || *guard)
-			printf("    %17s |   %-57s|\n", "", strcat(strcpy((char[128]){0}, kind_text(a)), guard));
+			remark(strcat(strcpy((char[128]){0}, kind_text(a)), guard));
 		if (a->meets)
-			printf("    %17s |   %-57s|\n", "", a->meets);
+			remark(a->meets);
 		if (a->after)
 			printf("    %17s + - - the page after %-40s+\n", "", l->area[i - 1].name);
 		else
@@ -150,18 +165,47 @@ static void picture(const struct layout *l)
 	}
 }
 
-static void docs(void)
+static int example(const char *path)
 {
-	printf("# The layouts\n\nMade by `make docs` from the tables in src/libos/layout; do not edit. A layout is one table, and "
+	FILE *f = fopen(path, "r");
+	char line[256];
+
+	if (!f)
+		return perror(path), 1;
+	printf("```c\n");
+	while (fgets(line, sizeof(line), f))
+		fputs(line, stdout);
+	printf("```\n");
+	return fclose(f) != 0;
+}
+
+/* Run in the tree's top directory: the example is read there. */
+static int docs(void)
+{
+	printf("# The layouts\n\nMade by `make docs` from the tables in `src/libos/layout`; do not edit. A layout is one table, and "
 	       "the linker, the loader, the program itself, `maps`, gdb and this page read the same. `run layout NAME` in the shell runs "
-	       "a program that lives in one, `demo layouts` all of them; `make test-layouts` tests them. To add one: "
-	       "`src/libos/layout/NAME.c` (flat.c is a short one) and a line in `src/libos/layout/list.h`; then a program in "
-	       "`user/layout/NAME.c`, tests in `test/layout/NAME.c`.\n\n"
-	       "Pictures are drawn from the top address down; a colon is a gap. The kit's own areas (src/libos/plan.h) are in PML4 slots "
-	       "508 and 509 in all of them, the kernel in 511.\n");
+	       "a program that lives in one, `demo layouts` all of them; `make test-layouts` tests them. The kernel knows none of this: it "
+	       "sees page-table entries.\n\n| layout | |\n| --- | --- |\n");
+	for (const struct layout *const *p = layouts; *p; p++)
+		printf("| [%s](#%s) | %s |\n", (*p)->name, (*p)->name, (*p)->title);
+	printf("\nA *seed* is the document that a layout was taken from, by its file name: what it says of itself, and where it had to be "
+	       "read with care, is below its picture.\n\n"
+	       "Pictures are drawn from the top address down. A box is what an area may use, with the rights of its pages, not what it has; a "
+	       "colon is a gap; an edge of dashes is where only the program knows. The kit's own areas (src/libos/plan.h) are in PML4 "
+	       "slots 508 and 509 in all of them, the kernel in 511.\n\n## A layout of your own\n\n"
+	       "1. `src/libos/layout/NAME.c`: the table. All of `src/libos/layout/flat.c`, for one:\n\n");
+	if (example("src/libos/layout/flat.c"))
+		return 1;
+	printf("\n2. `X(NAME)` in `src/libos/layout/list.h`.\n3. `user/layout/NAME.c`: a program that lives in it, "
+	       "`void layout_work(void)`. `make run CMD='run layout NAME; halt'`; a table that can't be is refused by `make`, in words.\n"
+	       "4. `test/layout/NAME.c`: what must hold, in numbered lines; `make test-layouts`. `make docs` draws its picture here.\n\n"
+	       "[`layout.h`](../src/libos/layout.h) says what the words of a table mean. A rule that a table can't say is a function: "
+	       "`arrange` (the parent moves areas), `stack` (what is on the first one), `start` (what is mapped before main), `choose` "
+	       "(where mappings go), and the fault functions of regions that `start` adds. generations.c below is the next step after flat.c. "
+	       "`test/static/newlayout.sh` goes these steps in a copy of the tree.\n");
 	for (const struct layout *const *p = layouts; *p; p++) {
 		const struct layout *l = *p;
-		printf("\n## %s: %s\n\n", l->name, l->title);
+		printf("\n## %s\n\n%c%s. ", l->name, toupper(*l->title), l->title + 1);
 		if (l->seed)
 			printf("From `seeds/%s`. ", l->seed);
 		printf("Table: [`src/libos/layout/%s.c`](../src/libos/layout/%s.c).\n\n", l->name, l->name);
@@ -175,6 +219,7 @@ static void docs(void)
 		if (l->untested)
 			printf("\nNot tested in test/layout/%s.c:\n\n%s\n", l->name, l->untested);
 	}
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -186,10 +231,8 @@ int main(int argc, char **argv)
 			check(*p);
 		return wrong;
 	}
-	if (argc == 2 && strcmp(argv[1], "docs") == 0) {
-		docs();
-		return 0;
-	}
+	if (argc == 2 && strcmp(argv[1], "docs") == 0)
+		return docs();
 	while (argc == 3 && *p && strcmp((*p)->name, argv[2]) != 0)
 		p++;
 	if (argc == 3 && *p && strcmp(argv[1], "ld") == 0)

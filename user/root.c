@@ -13,8 +13,16 @@
 
 #define RESERVE 2048ul /* frames root keeps for itself: tables, records */
 #define SLOTS 127u     /* CPU slots for the child, on each CPU */
+#define SLOTS_ALL 255u /* with slots=all on the kernel's command line */
 #define FAULTS_MAX 5   /* restarts of a shell that faults before root gives up */
 #define ARGS_MAX 32
+
+static unsigned slots(void)
+{
+	char which[4];
+
+	return boot_option("slots", which, sizeof(which)) ? SLOTS_ALL : SLOTS;
+}
 
 /* Frames that root can hand out. */
 static uint64_t quota_left(void)
@@ -47,7 +55,7 @@ static int start(const struct module *m, struct env **child)
 	uint64_t left = quota_left();
 	struct spawn_options o = {
 	    .quota = left > 2 * RESERVE ? left - RESERVE : 0,
-	    .slots = SLOTS * info->ncpus,
+	    .slots = slots() * info->ncpus,
 	    .bootfs = true,
 	    .devices = true,
 	    .stopped = true,
@@ -135,7 +143,7 @@ static int shell(void)
 int main(void)
 {
 	char name[32];
-	int r = slot_claim(0, SLOTS + 1);
+	int r = slot_claim(0, slots() + 1);
 
 	if (r < 0 || (r = module_map_all()) < 0) {
 		printf("root: %s\n", error_name(r));

@@ -139,6 +139,7 @@ static inline uint64_t fh_pte_pfn(uint64_t entry) { return entry >> 12 & FH_PFN_
  * over consecutive slots of one table, the pfn in the entry advancing by 1 (by 512 for a 2 MiB entry).
  *
  *   word 0   op 0-3 | flags 4-7 | count 8-17 (1-512) | index 18-26 | table pfn 32-58 | status 59-63 (written back)
+ *            27-29: what the rounds done so far saw, if it stopped midway; 0 at first
  *   word 1   entry; written back: the last old entry, with A and D ORed over all slots
  */
 struct fh_op {
@@ -171,7 +172,8 @@ enum fh_opcode { FH_OPS(FH_X) FH_NOPS };
 /* Status of an operation in word 0. */
 #define FH_OP_PENDING 0u /* not carried out, or not wholly */
 #define FH_OP_DONE 1u
-#define FH_OP_KEPT 2u    /* unmapped or unlinked, but (some of) it still referenced, not empty, or not yours: not freed */
+#define FH_OP_KEPT 2u    /* unmapped or unlinked, but (some of) it still referenced, not empty, or not yours: not freed. A 2 MiB page
+                       * is only freed in a table and of frames of the caller's own */
 
 static inline uint64_t fh_what(unsigned op, uint64_t flags, uint64_t table, unsigned index, unsigned count)
 {
@@ -271,8 +273,8 @@ struct fh_thread {
 	uint64_t fault_address; /* of a FAULTED thread; vector and error are in regs */
 	uint64_t ran_on;      /* 1 + index of the CPU that ran it last; 0: none has */
 	uint64_t stop_status; /* the status that `stop` will give it */
-	uint64_t home_slot;   /* the slot of that CPU that it was put into last: where to look first */
-	uint64_t reserved[10];
+	uint64_t cpus[4];     /* bit i of word i/64: CPU i has it in its slices */
+	uint64_t reserved[7];
 	struct fh_regs regs;
 	uint64_t reserved2[10];
 	uint8_t fx[512];      /* FXSAVE image (SDM vol. 1, 10.5.1) */
@@ -518,7 +520,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  * Returns when no CPU can use a translation to the frames (at most 64) by an entry that had gone, or had had more rights,
  * before the call: after taking one page out of a window, say, or a right, that its tenant must not have any more. For a
- * table: by a link that had gone.
+ * table: by a link that had gone. Not for TABLE and CPU frames, which all may read.
  *
  *   EINVAL  n is 0, or the run leaves the table
  *   EAGAIN  the slice's forced flushes are spent
@@ -541,8 +543,8 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * - a non-present word is the libOS's own, but must not name a frame (L1TF): its address bits are 0 or beyond the table;
  *   with PS set in a PT2 or PT3 it names a whole large page.
  *
- * CLAIM and LINK_NEW take FREE frames for the table's owner, against its quota. UNMAP_FREE and UNLINK_FREE skip empty
- * slots.
+ * CLAIM and LINK_NEW take FREE frames for the table's owner, against its quota. In an empty slot UNMAP_FREE and
+ * UNLINK_FREE only leave their word.
  *
  *   EINVAL     malformed operation, entry or va; slot 511; a leaf where a link is asked for, or the reverse
  *   EPERM      no authority over the table or the frame, nor (or not any more) a grant of the table linked; frame and table
@@ -563,7 +565,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * wholly done. Old entries and status are written back in place. It stops at the first that is refused (its errno is the
  * result; the ones before it stay done), after a forced flush, and when an interrupt is pending: then the result is 0
  * and rdx < n, and the operation it stopped in has been advanced (count, index and pfn): call again from there. At least
- * 64 slots, or one 2 MiB entry, are handled in a call. Flushes asked for by any operation are made once, at the end.
+ * 16 slots, or one of a PT2, are handled in a call. Flushes asked for by any operation are made once, at the end.
  *
  *   EINVAL  no batch frame, or the range is misaligned or leaves it; as pt_set
  *   EPERM, EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EDQUOT, ECANCELED, EAGAIN  as pt_set
@@ -630,7 +632,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
 /*
  * console_write(off, n) -> bytes taken
  *
- * Queue n bytes from byte off of the batch frame for COM1 and the screen; never waits. At most 256 are taken in a call,
+ * Queue n bytes from byte off of the batch frame for COM1 and the screen; never waits. At most 128 are taken in a call,
  * fewer (down to 0) when the queue is full: yield and call again. off is a multiple of 8.
  *
  *   EINVAL  no batch frame, or the range is misaligned or leaves it
@@ -638,7 +640,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
 /*
  * console_read(off, n, bits) -> bytes read
  *
- * Up to n (at most 256) bytes of input into the batch frame at byte off. Never waits. bits, if not 0, are rung on the
+ * Up to n (at most 128) bytes of input into the batch frame at byte off. Never waits. bits, if not 0, are rung on the
  * calling thread when there is input (at once, if some is left). Ctrl-P never arrives: the kernel prints its state.
  *
  *   EINVAL  no batch frame, the range is misaligned or leaves it, or reserved bits

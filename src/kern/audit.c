@@ -141,6 +141,18 @@ static void count_thread(pfn_t f)
 	audit_counts[f.n].refs += t->state == FH_RUNNING;
 }
 
+/* A thread knows which CPUs have it in their slices: whoever makes it READY wakes one of them. */
+static void check_slices(pfn_t f)
+{
+	const struct fh_cpu *cpu = frame_address(f);
+	for (uint64_t i = 0; i < cpu->nslices && i < FH_CPU_SLICES; i++) {
+		pfn_t t = pfn(fh_name_pfn(cpu->slice[i]));
+		if (t.n >= nframes || fh_type(state_of(t)) != FH_THREAD || thread_at(t)->serial != fh_name_serial(cpu->slice[i]))
+			continue;
+		check(thread_at(t)->cpus[cpu->id / 64] >> cpu->id % 64 & 1, "2 a thread knows whose slices it is in", t.n, cpu->id, 0);
+	}
+}
+
 /* Invariants 2 and 9: what was counted is what the records say. */
 static void compare(pfn_t f, uint64_t state)
 {
@@ -171,6 +183,8 @@ long audit(void)
 			check_table(pfn(n), state);
 		else if (fh_type(state) == FH_THREAD)
 			count_thread(pfn(n));
+		else if (fh_type(state) == FH_CPU)
+			check_slices(pfn(n));
 	}
 	for (uint64_t n = 0; n < nframes; n++)
 		compare(pfn(n), state_of(pfn(n)));

@@ -14,6 +14,7 @@
 #define LSR_THRE 0x20
 #define LSR_TEMT 0x40
 #define UART_FIFO 16
+#define SENDS_MAX 16 /* interrupts that send, from one look at the screen to the next: an emulated UART is ready at once, for ever */
 #define COLUMNS 80
 #define ROWS 25
 #define CTRL_P 16
@@ -21,10 +22,12 @@
 struct ring { uint32_t head, tail; char bytes[4096]; };
 static struct LOCK_TYPE { uint32_t next, serving, broken; } console_lock; /* a ticket lock */
 static struct ring out GUARDED_BY(console_lock), in GUARDED_BY(console_lock);
+static pfn_t writer GUARDED_BY(console_lock); /* env that wrote last: a quarter of `out` isn't for it, so that one can't keep others out */
 static uint64_t listener GUARDED_BY(console_lock), listener_bits GUARDED_BY(console_lock);
-static uint16_t shadow[ROWS][COLUMNS] GUARDED_BY(console_lock);
+static uint16_t shadow[ROWS][COLUMNS] __attribute__((aligned(8))) GUARDED_BY(console_lock);
 static unsigned row GUARDED_BY(console_lock), column GUARDED_BY(console_lock);
 static unsigned top GUARDED_BY(console_lock);      /* shadow row shown first */
+static unsigned sends GUARDED_BY(console_lock);
 static bool screen_stale GUARDED_BY(console_lock); /* the shadow has changed since it was drawn */
 static uint64_t *screen = (uint64_t *)(DIRECT_BASE + 0xb8000);
 
@@ -48,8 +51,7 @@ static bool ring_put(struct ring *r, char c)
 
 static void NEEDS(console_lock) clear_row(unsigned r)
 {
-	for (unsigned i = 0; i < COLUMNS; i++)
-		shadow[r][i] = 0x0720;
+	fill(shadow[r], 0x0720072007200720, sizeof shadow[r] / 8);
 }
 
 static void NEEDS(console_lock) screen_put(char c)
@@ -96,7 +98,10 @@ static void NEEDS(console_lock) uart_drain(void)
 	if (out.head != out.tail && (inb(LSR) & LSR_THRE))
 		for (unsigned i = 0; i < UART_FIFO && out.head != out.tail; i++)
 			outb(COM1, out.bytes[out.tail++ % sizeof out.bytes]);
-	outb(COM1 + 1, out.head != out.tail ? 3 : 1);
+	static uint8_t enabled;
+	uint8_t wanted = out.head != out.tail && sends < SENDS_MAX ? 3 : 1;
+	if (wanted != enabled)
+		outb(COM1 + 1, enabled = wanted);
 }
 
 void console_init(void)
@@ -113,7 +118,9 @@ void console_init(void)
 void console_map_screen(void)
 {
 	screen = (uint64_t *)(MMIO_BASE + PAGE);
-	outb(COM1 + 1, 1); /* interrupt on input */
+	lock();
+	uart_drain(); /* enables its interrupt on input */
+	unlock();
 	while (inb(0x64) & 1)
 		inb(0x60); /* whatever the keyboard said to the firmware */
 }
@@ -193,30 +200,37 @@ void log_line(const char *format, ...)
 
 /* ---- User input and output ---- */
 
-uint64_t console_put(const char *bytes, uint64_t n)
+uint64_t console_put(pfn_t me, const char *bytes, uint64_t n)
 {
 	uint64_t done = 0;
 	lock();
+	uint64_t spare = same(me, writer) ? sizeof out.bytes / 4 : 2;
 	for (; done < n; done++) {
 		char c = atomic_get(&bytes[done]);
-		if (sizeof out.bytes - (out.head - out.tail) < 2)
+		if (sizeof out.bytes - (out.head - out.tail) < spare)
 			break;
 		if (c == '\n')
 			ring_put(&out, '\r');
 		ring_put(&out, c);
 		screen_put(c);
 	}
-	uart_drain();
-	screen_stale = true;
+	if (done) { /* else no I/O: a port is slow, and all CPUs wait for each other there */
+		writer = me;
+		uart_drain();
+		screen_stale = true;
+	}
 	unlock();
 	return done;
 }
 
 void console_refresh(void)
 {
-	if (!atomic_get(&screen_stale)) /* without the lock, which somebody may hold while the UART is slow */
+	/* without the lock, which somebody may hold while the UART is slow */
+	if (!atomic_get(&screen_stale) && atomic_get(&sends) < SENDS_MAX)
 		return;
 	lock();
+	sends = 0;
+	uart_drain();
 	screen_draw();
 	unlock();
 }
@@ -294,6 +308,7 @@ void console_interrupt(void)
 	for (unsigned i = 0; i < UART_FIFO && (inb(0x64) & 1); i++)
 		key(inb(0x60));
 	inb(COM1 + 2); /* IIR: acknowledges THRE */
+	sends++;
 	uart_drain();
 	uint64_t thread = in.head != in.tail ? listener : 0, bits = listener_bits;
 	unlock();

@@ -10,7 +10,7 @@ void console_map_screen(void); /* once the kernel's own tables are loaded */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Bytes of user code: how many were taken. Never waits. */
-uint64_t console_put(const char *bytes, uint64_t n);
+uint64_t console_put(pfn_t me, const char *bytes, uint64_t n);
 uint64_t console_get(char *bytes, uint64_t n);
 void console_listen(uint64_t thread, uint64_t bits); /* ring these when input arrives */
 void console_interrupt(void); /* IRQ 1 and 4 */

@@ -47,6 +47,8 @@ syscall_entry:
 	lea rcx, [rax - SLOW_CALLS]
 	cmp rcx, [gs:CPU_FAST_CALLS]
 	jae .slow
+	sbb r11, r11                ; all ones, as rcx is below: a CPU that only speculates so reads table entry 0 (Spectre v1)
+	and rax, r11
 	mov rcx, r10
 	call [syscall_table + rax * 8]
 	pop rdi
@@ -145,6 +147,7 @@ save_context:
 	test byte [rsp + 24], 3
 	jz .kernel
 	swapgs
+	lfence                      ; nothing is read by GS before it is known which of the two it was (CVE-2019-1125)
 	PUSH_GPRS
 	mov rdi, rsp
 	mov rsp, [gs:CPU_STACK_TOP]
@@ -154,6 +157,7 @@ save_context:
 	call trap
 	jmp resume
 .kernel:                        ; an interrupt of the idle loop, or a kernel bug
+	lfence
 	PUSH_GPRS
 	mov rdi, rsp
 	cld

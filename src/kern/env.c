@@ -21,7 +21,7 @@ static long set_caller(pfn_t me, pfn_t e, uint64_t index, uint64_t name)
 		return REFUSE(EINVAL, "a doorbell list holds names with their serials");
 	long r = name ? env_lookup(me, name, &caller) : 0;
 	if (r == 0)
-		atomic_set(&env_at(e)->callers[index], name);
+		atomic_set(&env_at(e)->callers[mach_index(index, FH_ENV_CALLERS)], name);
 	return r;
 }
 

@@ -132,6 +132,17 @@ long ref_get(pfn_t f, unsigned type, pfn_t owner)
 	return 0;
 }
 
+long ref_get_run(pfn_t first, uint64_t n, unsigned type, pfn_t owner)
+{
+	long r = 0;
+	uint64_t got = 0;
+	for (; got < n && (r = ref_get(pfn(first.n + got), type, owner)) == 0; got++)
+		;
+	for (; r < 0 && got > 0; got--)
+		ref_put(pfn(first.n + got - 1));
+	return r;
+}
+
 void ref_hold(pfn_t f)
 {
 	uint64_t old = atomic_plus(&record(f)->state, FH_STATE_REF);
@@ -178,17 +189,18 @@ long claim_quiet(pfn_t e, pfn_t first, uint64_t n, uint64_t least)
 
 /* ---- System calls ---- */
 
-long check_run(uint64_t first, uint64_t n)
+long check_run(uint64_t *first, uint64_t n)
 {
-	if (n == 0 || first >= nframes || n > nframes - first)
+	if (n == 0 || *first >= nframes || n > nframes - *first)
 		return REFUSE(EINVAL, "the run of frames is empty or leaves the table");
+	*first = mach_index(*first, nframes);
 	return 0;
 }
 
 long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t name, uint64_t flags)
 {
 	pfn_t e;
-	long r = check_run(first, n);
+	long r = check_run(&first, n);
 	if (r == 0 && (flags & ~FH_ALLOC_KEEP))
 		r = REFUSE(EINVAL, "unknown flag");
 	if (r < 0 || (r = env_lookup(me, name, &e)) < 0)
@@ -221,7 +233,7 @@ static long free_one(pfn_t me, pfn_t f)
 
 long frame_free(pfn_t me, uint64_t first, uint64_t n)
 {
-	long r = check_run(first, n);
+	long r = check_run(&first, n);
 	if (r < 0)
 		return r;
 	for (uint64_t i = 0; i < MIN(n, ROUND); i++)
@@ -343,7 +355,7 @@ long frame_retype(pfn_t me, uint64_t n, uint64_t type)
 {
 	if (n >= nframes)
 		return REFUSE(EINVAL, "no such frame");
-	pfn_t f = pfn(n);
+	pfn_t f = pfn(mach_index(n, nframes));
 	uint64_t state = state_of(f);
 	unsigned from = fh_type(state);
 	bool made = type < FH_NTYPES && (is_table(type) || type == FH_ENV || type == FH_THREAD);

@@ -56,8 +56,9 @@ long env_move_quota(pfn_t e, int64_t n);
 /* Tell e, whose frame f still is, that an ancestor takes it: the repossession vector. */
 void env_repossess(pfn_t e, pfn_t f);
 
-/* Take one reference if the frame still has this type and owner. 0, -EBUSY or -ENOSPC. */
+/* Take one reference if the frame still has this type and owner; one of each of n frames, or none. 0, -EBUSY or -ENOSPC. */
 long ref_get(pfn_t f, unsigned type, pfn_t owner);
+long ref_get_run(pfn_t first, uint64_t n, unsigned type, pfn_t owner);
 /* The kernel's own reference (a root being loaded, a thread being run): the caller knows that the frame is held. */
 void ref_hold(pfn_t f);
 static inline void ref_put(pfn_t f)
@@ -154,8 +155,8 @@ static inline void GIVES(a_record) UNCHECKED record_unlock(pfn_t t)
 
 #define ROUND 64u /* frames or slots handled between interrupt checks */
 
-/* Is this a run of frames in the table? 0 or -EINVAL. */
-long check_run(uint64_t first, uint64_t n);
+/* Is this a run of frames in the table? 0 or -EINVAL. *first can be used as an index then. */
+long check_run(uint64_t *first, uint64_t n);
 long frame_alloc(pfn_t me, uint64_t first, uint64_t n, uint64_t env, uint64_t flags);
 long frame_free(pfn_t me, uint64_t first, uint64_t n);
 long frame_retype(pfn_t me, uint64_t f, uint64_t type);

@@ -51,7 +51,7 @@ long frame_grant(pfn_t me, uint64_t n, uint64_t name)
 {
 	if (n >= nframes)
 		return REFUSE(EINVAL, "no such frame");
-	pfn_t f = pfn(n);
+	pfn_t f = pfn(mach_index(n, nframes));
 	long r;
 	/* A former tenant must not see what the next one is shown. First, because nothing checked outlasts a wait. */
 	if (name && is_table(fh_type(state_of(f))) && (r = await_quiet(stamp_of(f))) < 0)
@@ -125,7 +125,7 @@ static long commit_taken(pfn_t me, unsigned type, uint64_t first, uint64_t n, ui
 
 long frame_take(pfn_t me, uint64_t first, uint64_t n)
 {
-	long r = check_run(first, n);
+	long r = check_run(&first, n);
 	if (r < 0)
 		return r;
 	uint64_t tenant = env_name(me), stamp = 0, got = 0;
@@ -157,7 +157,7 @@ long frame_take(pfn_t me, uint64_t first, uint64_t n)
 long frame_sync(uint64_t first, uint64_t n)
 {
 	uint64_t stamp = 0;
-	long r = check_run(first, n);
+	long r = check_run(&first, n);
 	if (r < 0)
 		return r;
 	n = MIN(n, ROUND);

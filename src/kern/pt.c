@@ -15,13 +15,14 @@ struct done {
 	bool kept;       /* something unmapped was not freed */
 	int64_t present; /* entries gained or lost, but the self-map: settled at unlock */
 	uint64_t freed;  /* frames of the table's owner that went back to FREE: likewise */
+	uint64_t extra;  /* work beyond 1 for each slot */
 	long error;      /* why the run stopped early */
 };
 
 /* Word by word: = {0} becomes a slower string instruction. */
 static inline void done_nothing(struct done *d)
 {
-	d->old = d->seen = d->freed = 0;
+	d->old = d->seen = d->freed = d->extra = 0;
 	d->present = d->error = 0;
 	d->kept = false;
 }
@@ -80,12 +81,20 @@ static inline void GIVES(a_record) settle(const struct at *at, const struct done
 		env_return(at->owner, d->freed);
 }
 
-/* ---- Runs: n slots of a locked table, from at->index on. Each returns how many it did; d->error says why no more ---- */
+/* What isn't the caller's own costs walks of authority, up to 16 envs each: as much as this many slots more. */
+#define FOREIGN 3u
+static inline uint64_t extra(const struct at *at, pte_t e)
+{
+	return (e & FH_P) && !same(owner_of(state_of(entry_pfn(e))), at->me) ? FOREIGN : 0;
+}
+
+/* ---- Runs: slots of a locked table, from at->index on, n at most and that much work. Each returns how many it did; d->error says
+ * what it stopped at ---- */
 
 static uint64_t NEEDS(a_record) run_set(const struct at *at, uint64_t n, pte_t e, struct done *d)
 {
 	uint64_t i = 0, step = (e & FH_P) ? span(kind_of(at, e)) << 12 : 0;
-	for (; i < n; i++, e += step) {
+	for (; i + d->extra < n; i++, e += step) {
 		unsigned index = at->index + i;
 		long kind = d->error = entry_kind(at, e);
 		if (kind < 0)
@@ -97,6 +106,7 @@ static uint64_t NEEDS(a_record) run_set(const struct at *at, uint64_t n, pte_t e
 		}
 		if ((d->error = get_entry(at, e, kind, index)) < 0)
 			return i;
+		d->extra += extra(at, e);
 		drop_entry(at, replace(at, d, index, e), index); /* [link 9] */
 	}
 	return i;
@@ -110,11 +120,17 @@ static uint64_t NEEDS(a_record) run_clear(const struct at *at, uint64_t n, pte_t
 }
 
 /* Out of line and by value, so that the common case keeps `at` in registers. */
-static __attribute__((noinline)) long widen(struct at at, pte_t old, pte_t new) { return may_widen(&at, old, new); }
+static __attribute__((noinline)) long widen(struct at at, pte_t old, pte_t new, struct done *d)
+{
+	if (d) /* one of a run */
+		d->extra += extra(&at, old);
+	return may_widen(&at, old, new);
+}
 static __attribute__((noinline)) void stamp_upper(struct at at, pte_t old) { stamp_entry(&at, old); }
 
 /* PROTECT and NARROW of one slot: 0 and the old entry, or -errno. */
-static inline __attribute__((always_inline)) long NEEDS(a_record) protect(const struct at at, pte_t *slot, pte_t e, pte_t *was)
+static inline __attribute__((always_inline)) long NEEDS(a_record) protect(const struct at at, pte_t *slot, pte_t e, pte_t *was,
+                                                                          struct done *d)
 {
 	pte_t old = atomic_get(slot), new;
 	do {
@@ -123,7 +139,7 @@ static inline __attribute__((always_inline)) long NEEDS(a_record) protect(const 
 		pte_t rights = at.op == FH_OP_NARROW ? (old & e & FH_W) | ((old | e) & FH_NX) : e & RIGHTS;
 		new = (old & ~(RIGHTS | FH_AVL)) | rights | (e & FH_AVL);
 		if ((old ^ new) & (old ^ FH_W) & RIGHTS) { /* W gained or NX lost */
-			long r = widen(at, old, new);
+			long r = widen(at, old, new, d);
 			if (r < 0)
 				return r;
 		}
@@ -143,7 +159,7 @@ static uint64_t NEEDS(a_record) run_protect(const struct at *at, uint64_t n, pte
 	pte_t *slot = pte_at(at->t, at->index), old = 0, seen = 0;
 	const struct at here = *at;
 	uint64_t i = 0;
-	for (; i < n && (d->error = protect(here, slot + i, e, &old)) == 0; i++)
+	for (; i + d->extra < n && (d->error = protect(here, slot + i, e, &old, d)) == 0; i++)
 		seen |= old;
 	d->old = old;
 	d->seen = seen & (FH_A | FH_D);
@@ -167,15 +183,22 @@ static uint64_t NEEDS(a_record) run_look(const struct at *at, uint64_t n, struct
 	return n;
 }
 
-/* A leaf is gone: drop its reference to f; if that was the last, and f is the caller's, f becomes FREE. */
+static inline void put_other(pfn_t f, struct done *d)
+{
+	if (!uncounted(fh_type(state_of(f))))
+		ref_put(f);
+	d->kept = true;
+}
+
+/* A leaf is gone: drop its reference to f; if that was the last, and f is the caller's, f becomes FREE. Not for the 512 of a
+ * large page: that took too long. */
 static __attribute__((noinline)) void free_other(const struct at *at, pfn_t f, struct done *d)
 {
 	uint64_t state = state_of(f);
+	d->extra += FOREIGN;
 	pfn_t owner = owner_of(state);
 	if (state != make_state(FH_DATA, owner, 1) || !authority(at->me, owner) || !claim_exact(f, state)) {
-		if (!uncounted(fh_type(state)))
-			ref_put(f);
-		d->kept = true;
+		put_other(f, d);
 		return;
 	}
 	frame_release(at->me, f, owner);
@@ -186,7 +209,8 @@ static uint64_t NEEDS(a_record) run_unmap(const struct at *at, uint64_t n, pte_t
 	/* What nearly every record reads: DATA of the caller's own, with this one reference. */
 	uint64_t usual = make_state(FH_DATA, at->owner, 1), name = env_name(at->owner);
 	bool own = same(at->me, at->owner);
-	for (uint64_t i = 0; i < n; i++) {
+	uint64_t i = 0;
+	for (; i + d->extra < n; i++) {
 		enum kind k = kind_of(at, atomic_get(pte_at(at->t, at->index + i)));
 		if (k == LINK || k == SELF) {
 			d->error = REFUSE(EINVAL, "the slot holds a link, not a leaf");
@@ -196,8 +220,8 @@ static uint64_t NEEDS(a_record) run_unmap(const struct at *at, uint64_t n, pte_t
 		for (uint64_t j = 0; k != WORD && j < span(k); j++) {
 			pfn_t f = pfn(first + j);
 			stamp_now(f);
-			if (!own || !claim_exact(f, usual)) {
-				free_other(at, f, d);
+			if (!own || (k == LARGE && state_of(f) != usual) || !claim_exact(f, usual)) {
+				k == LARGE ? put_other(f, d) : free_other(at, f, d);
 				continue;
 			}
 			frame_poison(f);
@@ -205,7 +229,7 @@ static uint64_t NEEDS(a_record) run_unmap(const struct at *at, uint64_t n, pte_t
 			d->freed++;
 		}
 	}
-	return n;
+	return i;
 }
 
 /* Lock, run, settle. Slots done; 0 only with d->error. */
@@ -317,6 +341,7 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 	if (k != LINK)
 		return REFUSE(EINVAL, "the slot holds a leaf or the self-map, not a link");
 	pfn_t c = entry_pfn(old), owner = owner_of(state_of(c));
+	d->extra = extra(at, old);
 	uint64_t idle = make_state(at->level + FH_PT1 - 2, owner, 0);
 	bool claimed = authority(at->me, owner) && claim_exact(c, idle);
 	d->kept = !claimed || fh_count(atomic_get(&record(c)->link)) != 0;
@@ -395,7 +420,7 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old)
 		r = record_lock(at.t, at.state);
 		if (r != 0)
 			return r;
-		r = protect(at, pte_at(at.t, at.index), entry, old);
+		r = protect(at, pte_at(at.t, at.index), entry, old, NULL);
 		record_unlock(at.t);
 		r = r < 0 ? r : FH_OP_DONE;
 	} else if ((r = check_word(&at, entry)) == 0)
@@ -429,17 +454,22 @@ static void advance(const struct at *at, struct fh_op *op, uint64_t slots, const
 	op->what = w & ~(SEEN_A | SEEN_D | SEEN_KEPT);
 }
 
-long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner)
+long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner, uint64_t *work)
 {
 	struct at at;
-	uint64_t n = MIN(fh_what_count(op->what), ROUND);
+	uint64_t n = MIN(fh_what_count(op->what), ROUND - *work);
 	long r = decode(me, op->what, fh_what_count(op->what), &at);
 	if (r < 0 || (r = check_word(&at, op->entry)) < 0)
 		return r;
 	*owner = at.owner;
 	struct done d;
+	if (at.level == 2 && *work) { /* an entry of a PT2 may stand for 512 frames */
+		*work = ROUND;
+		return 0;
+	}
 	if ((r = some(&at, n, op->entry, op->what & FH_KEEP, &d)) < 0)
 		return r;
+	*work = at.level == 2 ? ROUND : *work + 1 + r + d.extra + (same(me, at.owner) ? 0 : FOREIGN);
 	advance(&at, op, r, &d);
 	return 0;
 }
@@ -453,8 +483,8 @@ long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 	epoch_cpu[mach_cpu()].forced = 0;
 	for (*done = 0; *done < n && !stop;) {
 		struct fh_op op = {atomic_get(&ops[*done].what), atomic_get(&ops[*done].entry)};
-		uint64_t before = fh_what_count(op.what), all = op.what & FH_FLUSH_ALL;
-		if ((all && (r = flush_allowed()) < 0) || (r = pt_round(me, &op, &owner)) < 0)
+		uint64_t all = op.what & FH_FLUSH_ALL;
+		if ((all && (r = flush_allowed()) < 0) || (r = pt_round(me, &op, &owner, &work)) < 0)
 			break;
 		atomic_set(&ops[*done].entry, op.entry);
 		atomic_set(&ops[*done].what, op.what);
@@ -465,8 +495,6 @@ long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 			flush = owner;
 		}
 		*done += fh_what_count(op.what) == 0;
-		/* an entry of a PT2 may stand for 512 frames */
-		work += fh_type(state_of(pfn(fh_what_table(op.what)))) == FH_PT2 ? ROUND : before - fh_what_count(op.what);
 		stop = epoch_cpu[mach_cpu()].forced != 0;
 		if (work >= ROUND && !stop) {
 			work = 0;

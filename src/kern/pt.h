@@ -6,11 +6,13 @@
 #include <mach.h>
 
 /*
- * Carry out one round of an operation: up to ROUND slots, or one 2 MiB entry. The caller's copy `op` is advanced:
+ * Carry out one round of an operation: as much as may still come before the next look at interrupts. *work, below ROUND, says
+ * how much has been done since the last, and is added to: 1 for the operation, 1 for each slot, more where frames or tables aren't
+ * the caller's own, ROUND for one slot of a PT2 (which is done only if *work was 0). The caller's copy `op` is advanced:
  * count down, index and pfn up; when count is 0 the operation is done, and its entry and status are the results.
  * `owner` receives the table's owner. 0 or -errno; a refusal leaves what earlier rounds did.
  */
-long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner);
+long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner, uint64_t *work);
 
 /* One operation of count 1: status, or -errno; *old is the old entry. */
 long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old);

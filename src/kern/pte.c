@@ -89,15 +89,11 @@ static long get_leaf(const struct at *at, pte_t e, enum kind kind)
 	if (kind == LARGE && type == FH_TABLE && !(e & FH_NX))
 		return REFUSE(EACCES, "the table is not for execution");
 	long r = leaf_allowed(at, e, first, head);
-	for (uint64_t i = 0; r == 0 && i < span(kind); i++) {
-		pfn_t f = pfn(first.n + i);
-		if (!uncounted(type))
-			r = ref_get(f, type, owner_of(head));
-		else if (fh_type(state_of(f)) != type)
+	if (r == 0 && !uncounted(type))
+		return ref_get_run(first, span(kind), type, owner_of(head));
+	for (uint64_t i = 0; r == 0 && i < span(kind); i++)
+		if (fh_type(state_of(pfn(first.n + i))) != type)
 			r = REFUSE(EBUSY, "a large page maps frames of one type");
-		if (r < 0)
-			put_frames(first, i);
-	}
 	return r;
 }
 

@@ -194,6 +194,7 @@ void root_start(uint64_t free)
 	struct fh_cpu *cpu = frame_address(pfn(info->cpu_pfn[0]));
 	cpu->slice[0] = info->root_thread;
 	cpu->nslices = 1;
+	thread_at(t)->cpus[0] = 1;
 #ifdef DEBUG
 	long broken = audit();
 	log_line("audit at boot: %ld violations", broken);

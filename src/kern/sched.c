@@ -65,28 +65,23 @@ void wake(unsigned cpu)
 		lapic_resched_ipi(cpu);
 }
 
-static bool in_slices(unsigned cpu, uint64_t name)
+static bool in_slices(const struct fh_thread *t, uint64_t cpu)
 {
-	const struct fh_cpu *frame = cpu_at(cpu)->frame;
-	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++)
-		if (atomic_get(&frame->slice[i]) == name)
-			return true;
-	return false;
+	return cpu < ncpus && atomic_get(&t->cpus[cpu / 64]) >> cpu % 64 & 1;
 }
 
 void wake_for(pfn_t p)
 {
 	struct fh_thread *t = thread_at(p);
-	uint64_t home = atomic_get(&t->home), slot = atomic_get(&t->home_slot), name = thread_name(p), other = 0;
-	/* [wake 6] Mostly where it was put last: then nothing is searched. */
-	if (home < ncpus && (atomic_get(&cpu_at(home)->frame->slice[slot]) == name || in_slices(home, name))) {
-		wake(home);
-		return;
+	uint64_t home = atomic_get(&t->home), cpu = home;
+	if (!in_slices(t, home)) { /* [wake 6] */
+		for (cpu = 0; cpu < ncpus && !in_slices(t, cpu); cpu += atomic_get(&t->cpus[cpu / 64]) >> cpu % 64 ? 1 : 64 - cpu % 64)
+			; /* [wake 19] */
+		cpu = MIN(cpu, ncpus);
+		atomic_cas(&t->home, &home, cpu); /* once: else it has another home, which may have lost it, too: this CPU is woken */
 	}
-	while (other < ncpus && !in_slices(other, name)) /* [wake 19] */
-		other++; /* once: then it has another home, or, until it is put somewhere, none */
-	if (atomic_cas(&t->home, &home, other) && other < ncpus)
-		wake(other);
+	if (cpu < ncpus)
+		wake(cpu);
 }
 
 void interrupt_cpu(uint64_t ran_on)
@@ -136,12 +131,27 @@ static bool dispatch(pfn_t p, pfn_t owner)
 static bool dispatch_name(uint64_t name)
 {
 	pfn_t p, owner;
-	if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
+	if (thread_get(root_env, name, &p, &owner) < 0)
 		return false;
 	if (dispatch(p, owner))
 		return true;
 	ref_put(p);
 	return false;
+}
+
+/* When may the thread in a slot run? 0: now, ~0: nobody knows. It isn't held: what is read is a hint, and means nothing if it
+ * has just gone. 30 instructions, because a walk is up to 256 slots long. */
+static inline uint64_t ready_at(uint64_t name)
+{
+	pfn_t p = pfn(fh_name_pfn(name));
+	uint64_t state = state_of(p);
+	const struct fh_thread *t = thread_at(p);
+	if (fh_type(state) != FH_THREAD || t->serial != fh_name_serial(name))
+		return ~0ul;
+	uint32_t run = atomic_get(&t->state);
+	if ((run != FH_READY && run != FH_SLEEPING) || (atomic_get(&env_at(owner_of(state))->account) & FH_ACCOUNT_FROZEN))
+		return ~0ul;
+	return run == FH_READY ? 0 : atomic_get(&t->deadline);
 }
 
 /* A slice ends by time, however often its threads hand it on: then the clock ticks, and the timer is set anew. */
@@ -170,15 +180,22 @@ static bool ready_to_return(void)
 	return true;
 }
 
-/* Walk the vector once, from the slot after the current one, to a thread that can run and return. */
-static bool next_slice(void)
+/* Walk the vector once, from the slot after the current one, to a thread that can run and return. One that can't return ends
+ * the walk, or many of them would make it long. *again: when to walk again, in TSC. */
+static bool next_slice(uint64_t *again)
 {
 	struct cpu *cpu = this_cpu();
-	uint64_t n = atomic_get(&cpu->frame->nslices), from = cpu->slot;
-	for (uint64_t i = 1; i <= n; i++) {
-		unsigned slot = (from + i) % n;
-		if (!dispatch_name(atomic_get(&cpu->frame->slice[slot])))
+	const struct fh_cpu *frame = cpu->frame;
+	uint64_t now = rdtsc();
+	unsigned n = atomic_get(&frame->nslices), slot = cpu->slot;
+	*again = ~0ul;
+	for (unsigned i = 0; i < n; i++) {
+		slot = slot + 1 < n ? slot + 1 : 0;
+		uint64_t name = atomic_get(&frame->slice[slot]), at = ready_at(name);
+		if (at > now || !dispatch_name(name)) {
+			*again = MIN(*again, at);
 			continue;
+		}
 		cpu->slot = slot;
 		cpu->frame->ticks++;
 		if (upcall_open(cpu->thread) & FH_BELL_SLICE)
@@ -186,48 +203,30 @@ static bool next_slice(void)
 		keep_time(cpu);
 		if (ready_to_return())
 			return true;
+		*again = 0;
+		break;
 	}
 	return false;
-}
-
-/* Earliest deadline of a sleeper in the vector; ~0 if there is none. */
-static uint64_t earliest_deadline(const struct fh_cpu *frame)
-{
-	uint64_t earliest = ~0ul;
-	for (uint64_t i = 0; i < atomic_get(&frame->nslices); i++) {
-		pfn_t p, owner;
-		uint64_t name = atomic_get(&frame->slice[i]);
-		if (name == 0 || thread_get(root_env, name, &p, &owner) < 0)
-			continue;
-		bool frozen = atomic_get(&env_at(owner)->account) & FH_ACCOUNT_FROZEN;
-		if (!frozen && atomic_get(&thread_at(p)->state) == FH_SLEEPING && atomic_get(&thread_at(p)->deadline) < earliest)
-			earliest = atomic_get(&thread_at(p)->deadline);
-		ref_put(p);
-	}
-	return earliest;
 }
 
 struct fh_regs *schedule(void)
 {
 	struct cpu *cpu = this_cpu();
 	uint32_t *idle = &epoch_cpu[cpu->id].idle;
-	bool found = next_slice();
-	if (!found) {
-		atomic_swap(idle, 1u); /* [wake 9] say so first, then look again: wake() isn't missed */
-		found = next_slice();  /* no third time, or others could keep it here: wake() interrupts the halt */
-	}
-	if (found) {
+	uint64_t again;
+	atomic_swap(idle, 1u); /* [wake 9] say so first, then look: from here on wake() interrupts, at the latest the halt */
+	if (next_slice(&again)) {
 		atomic_set(idle, 0u);
 		return &cpu->thread->regs;
 	}
-	uint64_t deadline = earliest_deadline(cpu->frame), now = rdtsc();
 	cpu->frame->idle++;
 	if (cpu->id == 0)
 		console_refresh();
 	epoch_enter_idle();
 	cpu->timer_used = true;
-	if (deadline != ~0ul)
-		lapic_timer_after(deadline > now ? deadline - now : 1);
+	uint64_t now = rdtsc();
+	if (again != ~0ul)
+		lapic_timer_after(again > now ? again - now : 1);
 	wait_idle();
 }
 
@@ -260,50 +259,60 @@ struct fh_regs *sched_stop(void)
 	return schedule();
 }
 
+/* Slot `slot` of a CPU, whose record is locked, goes from one held thread to another; 0: none. */
+static void hand_over(struct fh_cpu *frame, uint64_t slot, pfn_t from, pfn_t to)
+{
+	uint64_t count = atomic_get(&frame->nslices), word = frame->id / 64, bit = 1ul << frame->id % 64;
+	while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
+		;
+	if (to.n)
+		atomic_or(&thread_at(to)->cpus[word], bit);
+	if (from.n && !same(from, to)) {
+		uint64_t i = 0, name = thread_name(from);
+		while (i < count && atomic_get(&frame->slice[i]) != name)
+			i++;
+		if (i >= count)
+			atomic_and(&thread_at(from)->cpus[word], ~bit);
+	}
+}
+
 long cpu_slice(pfn_t me, uint64_t n, uint64_t slot, uint64_t name)
 {
-	if (n >= nframes || fh_type(state_of(pfn(n))) != FH_CPU || slot >= FH_CPU_SLICES)
+	pfn_t c = pfn(mach_index(n, nframes));
+	if (n >= nframes || fh_type(state_of(c)) != FH_CPU || slot >= FH_CPU_SLICES)
 		return REFUSE(EINVAL, "no such CPU or slot");
-	struct fh_cpu *frame = frame_address(pfn(n));
-	uint64_t state = state_of(pfn(n));
-	bool owner = authority(me, owner_of(state));
-	uint64_t old = atomic_get(&frame->slice[slot]);
-	pfn_t t, of;
-	long r = owner ? 0 : thread_get(me, old, &t, &of);
-	if (!owner && r == 0) {
-		r = authority(me, of) ? 0 : REFUSE(EPERM, "the slot is a stranger's");
-		ref_put(t);
-	}
-	if (r < 0)
-		return r == -FH_ESRCH ? REFUSE(EPERM, "an empty slot is filled by the CPU's owner") : r;
-	if (name) {
-		if ((r = thread_get(me, name, &t, &of)) < 0)
-			return r;
-		r = authority(me, of) ? 0 : REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
-		name = thread_name(t);
-	}
-	if (r == 0) {
-		r = record_lock(pfn(n), state); /* the CPU isn't taken from its owner meanwhile */
-		if (r == 0) {
-			if (!atomic_cas(&frame->slice[slot], &old, name)) /* [wake 15] */
-				r = REFUSE(EBUSY, "another CPU has just changed the slot");
-			record_unlock(pfn(n));
-		}
-	}
+	slot = mach_index(slot, FH_CPU_SLICES);
+	struct fh_cpu *frame = frame_address(c);
+	uint64_t state = state_of(c), old = atomic_get(&frame->slice[slot]);
+	pfn_t from = pfn(0), to = pfn(0), of;
+	if (old && thread_get(root_env, old, &from, &of) < 0)
+		from = pfn(0); /* gone, or referenced too often to be held: that keeps it in no slot of the CPU's owner's */
+	long r = authority(me, owner_of(state)) || (from.n && authority(me, of)) ? 0 : REFUSE(EPERM, "the slot is empty or a stranger's");
 	if (r == 0 && name) {
-		uint64_t count = atomic_get(&frame->nslices);
-		while (count <= slot && !atomic_cas(&frame->nslices, &count, slot + 1))
-			;
-		atomic_set(&thread_at(t)->home_slot, slot);
-		atomic_swap(&thread_at(t)->home, frame->id); /* [wake 16] LOCKed: before wake looks whether the CPU idles */
-		wake(frame->id);
+		r = thread_get(me, name, &to, &of);
+		if (r < 0)
+			to = pfn(0);
+		else if (!authority(me, of))
+			r = REFUSE(EPERM, "a slice goes to a thread of one's own or of a descendant");
 	}
-	if (name)
-		ref_put(t);
-	/* [wake 20] The one that was there may be ready, and woken here in vain. */
-	if (r == 0 && old && old != name && thread_get(root_env, old, &t, &of) == 0) {
-		wake_for(t);
-		ref_put(t);
+	if (r == 0 && (r = record_lock(c, state)) == 0) { /* the CPU isn't taken from its owner meanwhile */
+		if (atomic_cas(&frame->slice[slot], &old, to.n ? thread_name(to) : 0)) /* [wake 15] */
+			hand_over(frame, slot, from, to); /* [wake 21] */
+		else
+			r = REFUSE(EBUSY, "another CPU has just changed the slot");
+		record_unlock(c);
+	}
+	if (to.n) {
+		if (r == 0) {
+			atomic_swap(&thread_at(to)->home, frame->id); /* [wake 16] LOCKed: before wake looks whether the CPU idles */
+			wake(frame->id);
+		}
+		ref_put(to);
+	}
+	if (from.n) {
+		if (r == 0 && !same(from, to)) /* [wake 20] it may be ready, and woken here in vain */
+			wake_for(from);
+		ref_put(from);
 	}
 	return r;
 }

@@ -20,7 +20,9 @@ static pfn_t me(void) { return pfn(cpu_field(env.n)); }
 static void *batch(uint64_t off, uint64_t bytes)
 {
 	char *frame = batch_of(cpu_field(thread));
-	return frame && off <= PAGE && bytes <= PAGE - off && off % 8 == 0 ? frame + off : NULL;
+	if (!frame || off > PAGE || bytes > PAGE - off || off % 8 != 0)
+		return NULL;
+	return frame + mach_index(off, PAGE); /* PAGE itself only without bytes */
 }
 #define NO_BATCH REFUSE(EINVAL, "no batch frame, or the range is misaligned or leaves it")
 
@@ -53,8 +55,9 @@ static long sys_tlb_flush(ARGS)
 {
 	if (b == FH_TLB_NONE)
 		return 0;
-	pfn_t root = pfn(a ? a : this_cpu()->thread->loaded);
-	if (b > FH_TLB_ALL || root.n >= nframes || fh_type(state_of(root)) != FH_PT4)
+	uint64_t n = a ? a : this_cpu()->thread->loaded;
+	pfn_t root = pfn(mach_index(n, nframes));
+	if (b > FH_TLB_ALL || n >= nframes || fh_type(state_of(root)) != FH_PT4)
 		return REFUSE(EINVAL, "unknown mode, or no root");
 	if (!authority(me(), owner_of(state_of(root))))
 		return REFUSE(EPERM, "no authority over the root");
@@ -85,13 +88,13 @@ static long sys_thread_write(ARGS)
 
 static long sys_cpu_slice(ARGS) { UNUSED; return cpu_slice(me(), a, b, c); }
 
-#define CONSOLE_MAX 256ul
+#define CONSOLE_MAX 128ul /* newlines scroll the screen: 130 instructions each */
 
 static long sys_console_write(ARGS)
 {
 	UNUSED;
 	const char *bytes = batch(a, b);
-	return bytes ? (long)console_put(bytes, MIN(b, CONSOLE_MAX)) : NO_BATCH;
+	return bytes ? (long)console_put(me(), bytes, MIN(b, CONSOLE_MAX)) : NO_BATCH;
 }
 
 static long sys_console_read(ARGS)
@@ -151,7 +154,7 @@ struct fh_regs *syscall_slow(struct fh_regs *regs)
 	else if (number == FH_SYS_thread_ctl)
 		regs = thread_ctl(regs, a, b, c);
 	else if (number < FH_NSYSCALLS) {
-		regs->rax = syscall_table[number](a, b, c, d);
+		regs->rax = syscall_table[mach_index(number, FH_NSYSCALLS)](a, b, c, d);
 		regs->rdx = syscall_frame()->rdx;
 	} else
 		regs->rax = REFUSE(ENOSYS, "no such system call");

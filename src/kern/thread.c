@@ -94,6 +94,7 @@ static long pin(uint64_t n, unsigned type, pfn_t owner)
 		return 0;
 	if (n >= nframes)
 		return REFUSE(EINVAL, "no such frame");
+	n = mach_index(n, nframes);
 	uint64_t state = state_of(pfn(n));
 	if (!same(owner_of(state), owner))
 		return REFUSE(EPERM, "a thread's root, upcall and batch frames belong to its own env");

@@ -27,7 +27,7 @@ static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *
 	if (depth >= atomic_get(&u->max_depth) || depth >= FH_UPCALL_SLOTS || !user_address(entry))
 		return false;
 	mach_count(FH_COUNT_UPCALLS);
-	struct fh_context *slot = &u->slot[depth];
+	struct fh_context *slot = &u->slot[mach_index(depth, FH_UPCALL_SLOTS)];
 	uint64_t lo = atomic_get(&u->resume_lo), hi = atomic_get(&u->resume_hi);
 	if (regs->rip < lo || regs->rip >= hi) { /* else the slot still holds what was interrupted */
 		copy_words((uint64_t *)&slot->regs, (const uint64_t *)regs, sizeof *regs / 8);
@@ -93,7 +93,7 @@ long upcall_return(struct fh_regs *regs)
 	uint64_t depth = u ? atomic_get(&u->depth) : 0;
 	if (depth == 0 || depth > FH_UPCALL_SLOTS)
 		return REFUSE(EINVAL, "no upcall to return from");
-	struct fh_context *slot = &u->slot[depth - 1];
+	struct fh_context *slot = &u->slot[mach_index(depth - 1, FH_UPCALL_SLOTS)];
 	uint64_t root = atomic_get(&slot->root);
 	if (root == 0 || (root != t->root && root != t->upcall_root))
 		return REFUSE(EINVAL, "the slot names neither of the thread's roots");

@@ -35,13 +35,14 @@ struct spawn_options {
 	struct frames *frames;
 	const struct layout *layout; /* by that table; NULL: by the one that the file names (layout.h), else the kit's own */
 	uint64_t seed;    /* for layouts with random places: the same seed, the same places; 0: none are random */
+	uint64_t stack_limit; /* bytes that the first stack may grow to, for layouts that ask (linux); 0: theirs */
 	char *const *envp; /* the environment, NULL at its end, or NULL */
 };
 
 /*
  * Make a child env from a static ELF64 x86-64 program in memory. argv ends with NULL; o may be NULL.
  * On success *child is its handle. -ENOEXEC: not such a program, or its segments do not fit its layout (it says which on
- * the console); -E2BIG: arguments longer than a page; -ENOMEM, -EAGAIN (no CPU slot), and the kernel's.
+ * the console); -E2BIG: arguments longer than a page (linux: than Linux takes); -ENOMEM, -EAGAIN (no CPU slot), and the kernel's.
  */
 int spawn(struct env **child, const void *elf, size_t bytes, char *const argv[], const struct spawn_options *o);
 /* What is wrong with the program, in words; NULL: nothing. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "commit.h"
 #include "console.h"
 #include "env.h"
 #include "heap.h"
@@ -134,19 +135,35 @@ enum answer fault_zero(struct region *r, struct fault *f)
 /* ---- The dispatcher ---- */
 
 /* Make room for an address in the reserved part of a region; the pages next to the limit stay a guard. */
-static bool grow(struct region *r, va_t address)
+static bool grow(struct space *s, struct region *r, va_t address)
 {
-	if (address >= r->base && address < r->end)
+	va_t base = r->base, end = r->end;
+
+	if (address >= base && address < end)
 		return true;
-	if (r->grow == REGION_GROW_DOWN && address < r->base && address >= r->lo + r->guard * FH_PAGE) {
-		r->base = page_down(address);
-		return true;
-	}
-	if (r->grow == REGION_GROW_UP && address >= r->end && address < r->hi - r->guard * FH_PAGE) {
-		r->end = page_down(address) + FH_PAGE;
-		return true;
-	}
-	return false;
+	if (r->grow == REGION_GROW_OPEN)
+		return true; /* its own function knows */
+	if (r->grow == REGION_GROW_DOWN && address < base && address >= r->lo + r->guard * FH_PAGE)
+		base = page_down(address);
+	else if (r->grow == REGION_GROW_UP && address >= end && address < r->hi - r->guard * FH_PAGE)
+		end = page_down(address) + FH_PAGE;
+	else
+		return false;
+	int64_t pages = (int64_t)((r->base - base + (end - r->end)) / FH_PAGE);
+	if (r->charged && commit_may(s, pages) < 0)
+		return false;
+	if (r->charged)
+		commit_count(pages);
+	r->base = base;
+	r->end = end;
+	return true;
+}
+
+/* Nobody's address: the region above may grow down to it. */
+static struct region *grower(struct space *s, va_t address)
+{
+	struct region *r = region_after(s, address);
+	return r && r->grow == REGION_GROW_OPEN ? r : NULL;
 }
 
 /* A fault function that is not the kit's own may use any register. */
@@ -173,7 +190,9 @@ bool fault_page(struct fh_context *c)
 
 	lock_take(&s->lock);
 	struct region *r = region_find(s, f.address);
-	if (r && grow(r, f.address))
+	if (!r)
+		r = grower(s, f.address);
+	if (r && grow(s, r, f.address))
 		a = r->fault == fault_zero ? fault_zero(r, &f) : ask(r, &f);
 	s->faults++;
 	lock_give(&s->lock);
@@ -231,6 +250,9 @@ void fault_explain(va_t address, uint64_t error)
 		kputs("  the recursive window: page tables are read here, never written; or a table above is missing\n");
 	else if ((r = region_find(s, address)) != NULL)
 		explain_region(s, r, address, error);
+	else if ((r = grower(s, address)) != NULL)
+		printf("  %#lx bytes below %s at %#lx, which does not grow to there: its limit, or a mapping close by\n", r->base - address,
+		       name_of(r), r->base);
 	else if ((r = region_after(s, address)) != NULL)
 		printf("  in no region; the next one up is %s at %#lx, %#lx bytes away\n", name_of(r), r->base, r->base - address);
 	else

@@ -9,6 +9,9 @@
 
 #define SEGMENTS_MAX 16
 #define LOWEST (FH_PAGE * 16)
+#ifndef DT_RELR /* since gABI 2023; musl 1.2.3 doesn't know it */
+#define DT_RELR 36
+#endif
 
 static const Elf64_Ehdr *header(const struct image *im) { return (const Elf64_Ehdr *)im->elf; }
 static const Elf64_Phdr *segment(const struct image *im, unsigned i)
@@ -92,8 +95,10 @@ static const char *check_dynamic(struct image *im, const Elf64_Phdr *p)
 		return "truncated: segment";
 	for (uint64_t at = 0; at + sizeof(d) <= p->p_filesz; at += sizeof(d)) {
 		memcpy(&d, im->elf + p->p_offset + at, sizeof(d));
-		if (d.d_tag == DT_NEEDED || d.d_tag == DT_JMPREL || d.d_tag == DT_REL || d.d_tag == DT_TEXTREL)
+		if (d.d_tag == DT_NEEDED || d.d_tag == DT_JMPREL || d.d_tag == DT_REL || d.d_tag == DT_RELR || d.d_tag == DT_TEXTREL)
 			return "needs a dynamic linker";
+		if (d.d_tag == DT_RELAENT && d.d_un.d_val != sizeof(Elf64_Rela))
+			return "odd size of relocations";
 		if (d.d_tag == DT_RELA)
 			rela = d.d_un.d_ptr;
 		if (d.d_tag == DT_RELASZ)
@@ -256,5 +261,5 @@ const char *elf_check(const void *elf, size_t bytes)
 
 	if (wrong)
 		return wrong;
-	return layout_arrange(im.layout, 0, &p) < 0 ? "its layout can't be arranged" : image_fits(&im, &p);
+	return layout_arrange(im.layout, 0, 0, &p) < 0 ? "its layout can't be arranged" : image_fits(&im, &p);
 }

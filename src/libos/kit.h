@@ -3,6 +3,7 @@
 
 #include "abi.h"
 #include "batch.h"
+#include "commit.h"
 #include "console.h"
 #include "env.h"
 #include "frames.h"

@@ -52,9 +52,9 @@ va_t layout_limit(const struct layout *l, const struct places *p, unsigned i)
 	return p->area[i].hi;
 }
 
-int layout_arrange(const struct layout *l, uint64_t seed, struct places *p)
+int layout_arrange(const struct layout *l, uint64_t seed, uint64_t stack_limit, struct places *p)
 {
-	*p = (struct places){.seed = seed};
+	*p = (struct places){.seed = seed, .stack_limit = stack_limit};
 	for (unsigned i = 0; l->area[i].kind != AREA_END; i++)
 		p->area[i] = (struct extent){l->area[i].lo, l->area[i].hi};
 	return l->arrange ? l->arrange(l, p) : 0;
@@ -79,14 +79,14 @@ void layout_begin(const struct places *given)
 	if (given)
 		layout_here = *given;
 	else
-		layout_arrange(l, 0, &layout_here);
+		layout_arrange(l, 0, 0, &layout_here);
 	image(AREA_TEXT, __image_start, __text_end);
 	image(AREA_RODATA, __rodata_start, __rodata_end);
 	image(AREA_DATA, __data_start, __data_end);
 	image(AREA_BSS, __bss_start, __image_end);
 	unsigned heap = layout_index(l, AREA_HEAP), mmap = layout_index(l, AREA_MMAP), stack = layout_index(l, AREA_STACK);
 	if (l->area[heap].after && !at[heap].lo)
-		at[heap].lo = at[heap - 1].hi;
+		at[heap].lo = at[heap - 1].hi + layout_here.heap_gap;
 	layout_heap = (struct extent){at[heap].lo, layout_limit(l, &layout_here, heap)};
 	if (l->area[mmap].after && !at[mmap].lo)
 		at[mmap].lo = at[heap].lo;

@@ -53,6 +53,8 @@ struct extent {
 struct places {
 	va_t bias;     /* added to the addresses in an ET_DYN file; else 0 */
 	uint64_t seed; /* that a layout with random places has drawn them from; 0: none are random */
+	uint64_t stack_limit; /* bytes that the first stack may have, where the layout lets the parent say; else 0 */
+	uint64_t heap_gap;    /* bytes between the image's end and a heap that comes `after` it */
 	struct extent area[LAYOUT_AREAS];
 };
 
@@ -102,8 +104,8 @@ unsigned layout_index(const struct layout *, enum area_kind);
 struct extent layout_named(const char *name);
 /* How far area i may reach. */
 va_t layout_limit(const struct layout *, const struct places *, unsigned i);
-/* The table's addresses, then the layout's own rule. 0 or -errno. */
-int layout_arrange(const struct layout *, uint64_t seed, struct places *);
+/* The table's addresses, then the layout's own rule. stack_limit 0: the layout's own. 0 or -errno. */
+int layout_arrange(const struct layout *, uint64_t seed, uint64_t stack_limit, struct places *);
 /* For start.c: `given` by the parent; NULL (root): as the table says. */
 void layout_begin(const struct places *given);
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 
+#include "commit.h"
 #include "layout.h"
 #include "spacewalk.h"
 
@@ -57,10 +58,23 @@ static va_t choose(struct space *s, va_t address, uint64_t bytes, unsigned flags
 		return address;
 	}
 	address = page_down(address);
-	if (address && range_ok(address, bytes) && !region_busy(s, address, address + bytes))
+	if (address && range_ok(address, bytes) && region_free(s, address, address + bytes))
 		return address;
 	*error = -ENOMEM;
 	return find(s, bytes, bytes >= PLAN_LARGE || flags & MM_LARGE ? PLAN_LARGE : FH_PAGE);
+}
+
+/* Is such a mapping counted as promised? */
+static bool pays(unsigned rights, unsigned flags)
+{
+	return commit.on && (rights & RIGHT_W || flags & MM_SHARED) && !(flags & MM_NORESERVE && commit.mode != COMMIT_NEVER);
+}
+
+/* May it be promised? What it replaces no longer is. */
+static int may_map(struct space *s, va_t address, uint64_t bytes, unsigned flags)
+{
+	uint64_t old = flags & MM_FIXED && range_ok(address, bytes) ? region_charged(s, address, address + bytes) : 0;
+	return commit_may(s, (int64_t)(bytes / FH_PAGE) - (int64_t)old);
 }
 
 int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
@@ -76,7 +90,8 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	if (rights)
 		rights |= RIGHT_R; /* x86-64 has no page that can be written or executed but not read */
 	space_lock(s);
-	va_t va = choose(s, address, bytes, flags, &error);
+	bool charged = pays(rights, flags);
+	va_t va = charged && (error = may_map(s, address, bytes, flags)) < 0 ? 0 : choose(s, address, bytes, flags, &error);
 	struct region r = {
 	    .base = va,
 	    .end = va + bytes,
@@ -84,6 +99,7 @@ int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags)
 	    .fault = fault_zero,
 	    .name = layout_mmap_name,
 	    .fork = flags & MM_SHARED ? REGION_SHARE : REGION_COW,
+	    .charged = charged,
 	};
 	if (va && (error = region_add(s, &r)) == 0 && flags & MM_EAGER && rights) {
 		error = space_fill(s, va, bytes / FH_PAGE, rights | (rights & RIGHT_X ? 0 : RIGHT_LARGE));
@@ -122,9 +138,20 @@ int mm_unmap(va_t address, size_t bytes)
 	return r;
 }
 
+/* Memory that was not counted as promised will be, [lo, hi) in region r: now that it can be written. */
+static int charge_part(struct space *s, struct region **r, va_t lo, va_t hi)
+{
+	if (!commit.on || (*r)->charged || (*r)->fault != fault_zero)
+		return 0;
+	int e = commit_may(s, (int64_t)((hi - lo) / FH_PAGE));
+	return e < 0 ? e : (*r = region_charge(s, *r, lo, hi)) ? 0 : -ENOMEM;
+}
+
 /* The part [lo, hi) of region r, or all of it. */
 static int protect_part(struct space *s, struct region *r, va_t lo, va_t hi, unsigned rights)
 {
+	if (rights & RIGHT_W && charge_part(s, &r, lo, hi) < 0)
+		return -ENOMEM;
 	r = region_protect(s, r, lo, hi, rights);
 	return r ? space_promise(s, lo, (hi - lo) / FH_PAGE, rights, r->rights & ~RIGHT_LARGE) : -ENOMEM;
 }
@@ -162,6 +189,24 @@ int mm_protect(va_t address, size_t bytes, unsigned rights)
 	return r;
 }
 
+int mm_commit(va_t address, size_t bytes)
+{
+	struct space *s = space_current();
+	va_t end = address + page_up(bytes);
+	int r = 0;
+
+	if (!commit.on)
+		return 0;
+	space_lock(s);
+	for (va_t stop; address < end && r == 0; address = stop) {
+		struct region *g = region_find(s, address);
+		stop = g && g->end < end ? g->end : end;
+		r = g ? charge_part(s, &g, address, stop) : -ENOMEM;
+	}
+	space_unlock(s);
+	return r;
+}
+
 int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 {
 	bytes = page_up(bytes);
@@ -178,6 +223,7 @@ int64_t mm_stack(struct space *s, size_t bytes, const char *name)
 	    .fork = REGION_COPY, /* not on write: its thread may be running, and hold a lock that the fault would want */
 	    .fault = fault_zero,
 	    .name = name,
+	    .charged = commit.on,
 	};
 	int error = va && bytes >= 2 * FH_PAGE ? region_add(s, &r) : -ENOMEM;
 	space_unlock(s);
@@ -211,7 +257,7 @@ va_t heap_end(void) { return heap_break; }
 /* May the region reserve up to `end`? If so it does. */
 static bool reserve(struct space *s, struct region *r, va_t end)
 {
-	if (heap_shares && (end <= r->hi || !region_busy(s, r->hi, end)))
+	if (heap_shares && (end <= r->hi || region_free(s, r->hi, end)))
 		r->hi = end > heap_lo ? end : heap_lo + FH_PAGE;
 	return end <= r->hi;
 }
@@ -227,13 +273,16 @@ static int64_t grow(intptr_t n, bool eager)
 	va_t old = heap_break, new = old + (va_t)n;
 	bool fits = new >= heap_lo && new <= layout_heap.hi && (n > 0) == (new > old);
 	struct region *r = region_find(s, heap_lo);
-	int error = fits && r && reserve(s, r, page_up(new)) ? 0 : -ENOMEM;
+	bool may = fits && r && (!r->charged || commit_may(s, (int64_t)(page_up(new) - r->end) / (int64_t)FH_PAGE) == 0);
+	int error = may && reserve(s, r, page_up(new)) ? 0 : -ENOMEM;
 	if (error == 0) {
 		va_t end = r->end, top = page_up(new), high = top > end ? top : end;
 		if (eager && top > end)
 			error = space_fill(s, end, (top - end) / FH_PAGE, r->rights);
 		r->end = error == 0 ? top : end;
 		heap_break = error == 0 ? new : old;
+		if (r->charged)
+			commit_count((int64_t)(r->end - end) / (int64_t)FH_PAGE);
 		if (r->end < high) { /* what is past the end: given up, or filled in vain */
 			int dropped = space_drop(s, r->end, (high - r->end) / FH_PAGE);
 			error = error < 0 ? -ENOMEM : dropped;

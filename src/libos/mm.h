@@ -14,11 +14,12 @@
 #define MM_LARGE 8u   /* 2 MiB pages where they fit, also on demand */
 #define MM_GUARD 16u  /* reserve addresses, without rights: a touch kills; mm_protect makes it usable */
 #define MM_SHARED 32u /* a fork shares it instead of copying on write */
+#define MM_NORESERVE 64u /* not counted as promised, unless overcommit is forbidden (commit.h) */
 
 /*
  * Map `bytes` (rounded up to pages) of zeroed memory with `rights` (RIGHT_R|W|X; 0: none). Without MM_FIXED `address`
  * is a hint (0: none). Returns the address, or -EINVAL (unaligned fixed address, 0 bytes), -EEXIST, -ENOMEM (no
- * addresses, no frames, no quota). Compare with mm_failed.
+ * addresses, no frames, no quota, overcommit). Compare with mm_failed.
  * A mapping of 2 MiB or more is aligned to 2 MiB; if it is eager it uses 2 MiB pages without being asked.
  */
 int64_t mm_map(va_t address, size_t bytes, unsigned rights, unsigned flags);
@@ -43,6 +44,8 @@ int64_t heap_grow_eager(intptr_t n);
 int64_t mm_reserve(size_t bytes, size_t align);
 va_t heap_start(void);
 va_t heap_end(void);
+/* For who fills what mm_reserve gave: count the range as promised (commit.h). 0 or -ENOMEM. */
+int mm_commit(va_t address, size_t bytes);
 /* For start.c: the heap is at layout_heap. */
 struct area;
 int heap_init(const struct area *);

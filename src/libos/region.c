@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "commit.h"
 #include "meta.h"
 
 /* How many regions end after va: they come first; the last of them is the one that may hold va. */
@@ -50,6 +51,27 @@ bool region_busy(struct space *s, va_t lo, va_t hi)
 	struct region *r = region_after(s, lo);
 	return r && r->lo < hi;
 }
+
+struct region *region_before(struct space *s, va_t va)
+{
+	unsigned i = search(s, va);
+	return i < s->nregions ? s->regions[i] : NULL;
+}
+
+/* Where what has a choice ends below r. */
+static va_t floor_of(const struct region *r)
+{
+	va_t keep = r->grow == REGION_GROW_OPEN ? r->guard * FH_PAGE : 0;
+	return r->lo > keep ? r->lo - keep : 0;
+}
+
+bool region_free(struct space *s, va_t lo, va_t hi)
+{
+	struct region *r = region_after(s, lo);
+	return !r || hi <= floor_of(r);
+}
+
+static int64_t pages_of(const struct region *r) { return (int64_t)((r->end - r->base) / FH_PAGE); }
 
 int region_covers(struct space *s, va_t lo, va_t hi)
 {
@@ -111,7 +133,7 @@ static bool plain(const struct region *r)
 /* Can a, below b, be had by making b longer? */
 static bool mergeable(const struct region *a, const struct region *b)
 {
-	return a->hi == b->lo && a->fault == b->fault && a->name == b->name && a->rights == b->rights && a->fork == b->fork &&
+	return a->hi == b->lo && a->fault == b->fault && a->name == b->name && a->rights == b->rights && a->fork == b->fork && a->charged == b->charged &&
 	       plain(a) && plain(b);
 }
 
@@ -150,6 +172,8 @@ int region_add(struct space *s, const struct region *r)
 	new->hi = hi;
 	if (!new->name)
 		new->name = "";
+	if (new->charged)
+		commit_count(pages_of(new));
 	s->last = new; /* its first touch comes soon */
 	merge_at(s, i);
 	if (i > 0)
@@ -190,6 +214,9 @@ int region_cut(struct space *s, va_t lo, va_t hi)
 			return -ENOMEM;
 		n++;
 	}
+	for (unsigned j = i; j < i + n; j++)
+		if (s->regions[j]->charged)
+			commit_count(-pages_of(s->regions[j]));
 	remove_at(s, i, n);
 	return 0;
 }
@@ -203,6 +230,40 @@ unsigned region_page_rights(struct space *s, const struct region *r, va_t va)
 	return pte_parked(e) ? 0 : pte_promised(e) ? pte_promised_rights(e) : r->rights & ~RIGHT_LARGE;
 }
 
+/* Cut r so that [lo, hi) of it is a region: at index *i. False: no memory. */
+static bool isolate(struct space *s, struct region *r, va_t lo, va_t hi, unsigned *i)
+{
+	*i = search(s, r->lo) - 1;
+	if (!split_at(s, *i, hi))
+		return false;
+	*i += r->lo == hi; /* r is now the part above */
+	s->last = NULL;
+	return split_at(s, *i, lo);
+}
+
+uint64_t region_charged(struct space *s, va_t lo, va_t hi)
+{
+	uint64_t pages = 0;
+
+	for (unsigned i = search(s, lo); i-- > 0 && s->regions[i]->lo < hi;) {
+		const struct region *r = s->regions[i];
+		if (r->charged)
+			pages += (clamp(r->end, lo, hi) - clamp(r->base, lo, hi)) / FH_PAGE;
+	}
+	return pages;
+}
+
+struct region *region_charge(struct space *s, struct region *r, va_t lo, va_t hi)
+{
+	unsigned i;
+
+	if (!isolate(s, r, lo, hi, &i))
+		return NULL;
+	s->regions[i]->charged = true;
+	commit_count(pages_of(s->regions[i]));
+	return s->regions[i];
+}
+
 struct region *region_protect(struct space *s, struct region *r, va_t lo, va_t hi, unsigned rights)
 {
 	bool whole = lo == r->lo && hi == r->hi;
@@ -213,14 +274,10 @@ struct region *region_protect(struct space *s, struct region *r, va_t lo, va_t h
 		r->rights = (uint8_t)(rights | (r->rights & RIGHT_LARGE));
 		return r;
 	}
-	unsigned i = search(s, r->lo) - 1;
-	if (!split_at(s, i, hi))
-		return NULL;
-	i += r->lo == hi; /* r is now the part above */
-	if (!split_at(s, i, lo))
+	unsigned i;
+	if (!isolate(s, r, lo, hi, &i))
 		return NULL;
 	s->regions[i]->rights = (uint8_t)(rights | (s->regions[i]->rights & RIGHT_LARGE));
-	s->last = NULL;
 	merge_at(s, i);
 	if (i > 0)
 		merge_at(s, i - 1);
@@ -231,7 +288,7 @@ va_t region_gap(struct space *s, va_t lo, va_t hi, uint64_t bytes, uint64_t alig
 {
 	/* From the top down: the gap below each region, until one is large enough. */
 	for (unsigned i = search(s, hi);; i++) {
-		va_t top = i > 0 && s->regions[i - 1]->lo < hi ? s->regions[i - 1]->lo : hi;
+		va_t top = i > 0 && floor_of(s->regions[i - 1]) < hi ? floor_of(s->regions[i - 1]) : hi;
 		va_t bottom = i < s->nregions && s->regions[i]->hi > lo ? s->regions[i]->hi : lo;
 		if (top > bottom && top - bottom >= bytes) {
 			va_t va = (top - bytes) & ~(align - 1);
@@ -248,7 +305,7 @@ va_t region_gap_up(struct space *s, va_t lo, va_t hi, uint64_t bytes, uint64_t a
 	for (va_t at = lo; at < hi;) {
 		va_t va = (at + align - 1) & ~(align - 1);
 		struct region *r = region_after(s, at);
-		va_t top = r && r->lo < hi ? r->lo : hi;
+		va_t top = r && floor_of(r) < hi ? floor_of(r) : hi;
 		if (va < top && top - va >= bytes)
 			return va;
 		at = r && r->lo < hi ? r->hi : hi;
@@ -258,14 +315,22 @@ va_t region_gap_up(struct space *s, va_t lo, va_t hi, uint64_t bytes, uint64_t a
 
 int region_copy(struct space *to, const struct space *from)
 {
-	for (unsigned i = 0; i < from->nregions; i++)
-		if (!insert(to, i, from->regions[i]))
+	int r = commit_may(to, (int64_t)region_charged((struct space *)from, 0, FH_KERNEL_BASE));
+
+	for (unsigned i = 0; i < from->nregions && r == 0; i++) {
+		struct region *g = insert(to, i, from->regions[i]);
+		if (!g)
 			return -ENOMEM;
-	return 0;
+		g->charged &= g->fork != REGION_SHARE;
+		if (g->charged)
+			commit_count(pages_of(g));
+	}
+	return r;
 }
 
 void region_clear(struct space *s)
 {
+	commit_count(-(int64_t)region_charged(s, 0, FH_KERNEL_BASE));
 	remove_at(s, 0, s->nregions);
 	for (struct region *r = s->unused, *next; r; r = next) {
 		next = r->next;

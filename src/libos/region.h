@@ -33,7 +33,12 @@ enum answer {
 struct region;
 typedef enum answer region_fault(struct region *, struct fault *);
 
-enum region_grow { REGION_FIXED, REGION_GROW_UP, REGION_GROW_DOWN }; /* on faults, page by page within [lo, hi) */
+enum region_grow {
+	REGION_FIXED,
+	REGION_GROW_UP,   /* on faults, page by page within [lo, hi) */
+	REGION_GROW_DOWN,
+	REGION_GROW_OPEN, /* downward, past lo into addresses that nobody has: its own fault function decides, and moves lo */
+};
 
 /* What a fork does with a region: copy on write; share the frames; copy now (env_fork) or share (space_fork); nothing,
  * the kit looks after it. */
@@ -46,7 +51,9 @@ struct region {
 	const char *name;    /* as maps prints it, "" for none; kept by reference */
 	uint8_t rights;      /* RIGHT_R|W|X, RIGHT_LARGE: demand-zero by 2 MiB pages where they fit */
 	uint8_t grow, fork;
-	uint16_t guard;      /* of one that grows: pages next to its limit that it never takes */
+	bool charged;        /* its accessible pages are counted as promised (commit.h) */
+	uint16_t guard;      /* of one that grows: pages next to its limit that it never takes; REGION_GROW_OPEN: pages below
+	                      * it where no mapping is put that has a choice */
 	struct region *next; /* unused ones */
 };
 
@@ -61,8 +68,16 @@ int region_add(struct space *, const struct region *);
 struct region *region_find(struct space *, va_t va);
 /* The first region that ends after va (it may hold it), or NULL. The one after r: region_after(s, r->hi). */
 struct region *region_after(struct space *, va_t va);
+/* The last region that ends at va or before, or NULL. */
+struct region *region_before(struct space *, va_t va);
 /* Does any region touch [lo, hi)? */
 bool region_busy(struct space *, va_t lo, va_t hi);
+/* None does, nor does it reach into what a REGION_GROW_OPEN above keeps free. */
+bool region_free(struct space *, va_t lo, va_t hi);
+/* Pages in [lo, hi) that are counted as promised. */
+uint64_t region_charged(struct space *, va_t lo, va_t hi);
+/* Count [lo, hi), which r covers, as promised: cut off from r if that is more. NULL: no memory. */
+struct region *region_charge(struct space *, struct region *r, va_t lo, va_t hi);
 /* Take [lo, hi) out of all regions: removes, shortens, splits. Pages are not touched. 0, -ENOMEM. */
 int region_cut(struct space *, va_t lo, va_t hi);
 /* Is all of [lo, hi) accessible in regions? 0; -ENOMEM: not all (POSIX); -EINVAL: some of it is the kit's. */

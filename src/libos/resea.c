@@ -14,7 +14,7 @@
 
 #define RW (RIGHT_R | RIGHT_W)
 #define PAGE_FAULT 14u
-#define TASK_QUOTA 1024u
+#define TASK_QUOTA 1024ul /* frames, or a quarter of those left */
 #define STACK_TOP_VA 0x4200000ul
 #define SHARED 16u
 #define SHARED_PAGES 64u
@@ -418,13 +418,14 @@ static int make(unsigned i, const void *elf, size_t bytes)
 	int r;
 
 	const char *wrong = image_open(&t->image, elf, bytes, &layout_resea);
-	if (!wrong && layout_arrange(&layout_resea, 0, &places) == 0)
+	if (!wrong && layout_arrange(&layout_resea, 0, 0, &places) == 0)
 		wrong = image_fits(&t->image, &places);
 	if (wrong) {
 		printf("vm: task %s: %s\n", t->name, wrong);
 		return -ENOEXEC;
 	}
-	if ((r = child_new(&c, t->name, TASK_QUOTA, &frames_first, false)) < 0)
+	uint64_t account = env_view()->account, share = (fh_quota(account) - fh_owned(account)) / 4;
+	if ((r = child_new(&c, t->name, share < TASK_QUOTA ? share : TASK_QUOTA, &frames_first, false)) < 0)
 		return r;
 	t->env = c.env;
 	/* No entry, no depth: each fault goes to the keeper. */

@@ -29,7 +29,7 @@ int source_commit(void *p, size_t n)
 {
 	struct space *s = space_current();
 	bool large = ((va_t)p | n) % SOURCE_LARGE == 0;
-	int r = space_fill(s, (va_t)p, n / FH_PAGE, RW | (large ? RIGHT_LARGE : 0));
+	int r = mm_commit((va_t)p, n) < 0 ? -ENOMEM : space_fill(s, (va_t)p, n / FH_PAGE, RW | (large ? RIGHT_LARGE : 0));
 
 	if (r < 0)
 		space_drop(s, (va_t)p, n / FH_PAGE);

@@ -94,7 +94,7 @@ int spawn(struct env **child, const void *elf, size_t bytes, char *const argv[],
 	p.envp = o->envp;
 	startup_name(argv[0] ? argv[0] : "?", title, sizeof(title));
 	const char *wrong = image_open(&p.image, elf, bytes, o->layout);
-	if (!wrong && (r = layout_arrange(p.image.layout, o->seed, &p.places)) < 0)
+	if (!wrong && (r = layout_arrange(p.image.layout, o->seed, o->stack_limit, &p.places)) < 0)
 		return r;
 	if (!wrong)
 		wrong = image_fits(&p.image, &p.places);

@@ -23,6 +23,7 @@
 
 const struct fh_info *info;
 const char *program_name = "?";
+const uint64_t *program_stack;
 
 int main(int argc, char **argv); /* the program's */
 _Noreturn void start_c(const struct fh_info *in, const struct places *given, uint64_t *stack);
@@ -90,7 +91,7 @@ static void add_stack(const struct area *a)
 {
 	va_t base = layout_stack.hi;
 
-	while (base > layout_stack.lo + a->guard * FH_PAGE && space_get(&space_main, base - FH_PAGE) & FH_P)
+	while (base > layout_stack.lo && space_get(&space_main, base - FH_PAGE) & FH_P)
 		base -= FH_PAGE;
 	struct region r = {
 	    .lo = layout_stack.lo,
@@ -192,6 +193,7 @@ _Noreturn void start_c(const struct fh_info *in, const struct places *given, uin
 	/* A table for the copy page of copy-on-write is there: it shares the level-1 table of the handler stacks. */
 	regions_init();
 
+	program_stack = stack;
 	int argc = (int)stack[0];
 	char **argv = (char **)(stack + 1);
 	if (env_self() == fh_name_pfn(info->root_env) && info->nmodules > 0) {

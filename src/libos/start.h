@@ -14,6 +14,8 @@ extern const struct fh_info *info; /* the info page */
 _Noreturn void exit(int status);
 /* Print "program: message" and exit with status 134. */
 _Noreturn void panic(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* argc, argv[], NULL, envp[], NULL, auxv[] as the program found them on its stack (System V ABI, 3.4.1). root has none. */
+extern const uint64_t *program_stack;
 /* argv[0] without directory and ".elf". */
 extern const char *program_name;
 

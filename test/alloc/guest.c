@@ -162,7 +162,8 @@ static void check_guards(void)
 	ok(explains(q - 1, "1 bytes before a block of 1000 bytes"), "named, too");
 	free((void *)q);
 	q = malloc(70000); /* more pages than any before: the last place of all */
-	ok(!reads(q + 70000) && explains(q + 70000, "1 bytes past the end of a block of 70000 bytes"), "and what lies behind the last block");
+	ok(!reads(q + 70000) && explains(q + 70000, "1 bytes past the end of a block of 70000 bytes"),
+	   "and what lies behind the last block");
 	free((void *)q);
 	victim = malloc(48);
 	touch_end();

@@ -49,4 +49,5 @@ char *bench_touched(size_t pages); /* and touched */
 static inline void touch(char *p) { __asm__ volatile("movb $1, (%0)" : : "r"(p) : "memory"); }
 unsigned bench_random(unsigned below); /* the same sequence in every run, and in peers/linux/bench.c */
 
-void bench_traps(void), bench_protection(void), bench_mapping(void), bench_envs(void), bench_alloc(void);
+void bench_traps(void), bench_protection(void), bench_mapping(void), bench_envs(void), bench_alloc(void),
+    bench_longest(void);

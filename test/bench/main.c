@@ -125,6 +125,11 @@ int main(void)
 	MUST(!mm_failed(p));
 	samples = (struct samples *)p;
 	calibrate();
+	char which[8];
+	if (boot_option("bench", which, sizeof(which))) { /* bench=longest: the other table */
+		bench_longest();
+		return 0;
+	}
 	bench_traps();
 	bench_protection();
 	bench_mapping();

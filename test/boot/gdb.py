@@ -114,10 +114,10 @@ def looking(gdb):
                  rf"^    {HEX} \(hello\): serial \d+, owns \d+ of \d+; threads {HEX}; roots {HEX}$")
     env, thread, root = re.search(rf"({HEX}) \(hello\).*threads ({HEX}); roots ({HEX})", envs).groups()
     check("fh threads: states, and where they are", "\n".join(sorted(gdb.ask("fh threads").split("\n"), key=lambda l: "hello" in l)),
-          rf"of {HEX} \(root\): SLEEPING at {HEX} env_wait", rf"of {HEX} \(sh\): SLEEPING at {HEX} ", rf"^thread {thread} of {env} \(hello\): RUNNING on cpu \d, at 0x400000 main$")
+          rf"of {HEX} \(root\): SLEEPING at {HEX} env_wait", rf"of {HEX} \(sh\): SLEEPING at {HEX} ", rf"^thread {thread} of {env} \(hello\): RUNNING on cpu \d, at 0x400200 main$")
     check("fh cpus: clock, epochs, roots", gdb.ask("fh cpus"), r"^clock \d+$", r"^cpu 0 \(gdb thread 1\): ", r"^cpu 1 \(gdb thread 2\): ")
-    check("fh cpus names the thread that runs", gdb.ask("fh cpus"), rf"epoch \d+; thread {thread}, root {root} of {env} \(hello\); at 0x400000 main")
-    pt = check("fh pt: every level, to the frame", gdb.ask("fh pt $rip"), rf"^0x400000 in root {root} of {env} \(hello\)$",
+    check("fh cpus names the thread that runs", gdb.ask("fh cpus"), rf"epoch \d+; thread {thread}, root {root} of {env} \(hello\); at 0x400200 main")
+    pt = check("fh pt: every level, to the frame", gdb.ask("fh pt $rip"), rf"^0x400200 in root {root} of {env} \(hello\)$",
                rf"^  PT4 {root}\[0\] = 0x[0-9a-f]{{16}}  P W U A$", rf"frame {HEX}: PT3 of {env} \(hello\), refs 1",
                r"^  PT3 ", r"^  PT2 ", r"^  PT1 .*  P U A$", rf"frame {HEX}: DATA of {env} \(hello\), refs 1",
                rf"^  together: r-x for user code, physical {HEX}$")
@@ -127,9 +127,9 @@ def looking(gdb):
     check("fh pt says where the way ends", gdb.ask("fh pt 0x12345678000"), r"^  PT4 .*\[2\] = 0x0000000000000000  empty$")
     check("fh pt of another env, of a root, of the kernel's half", gdb.ask("fh pt 0x400000 sh") + gdb.ask(f"fh pt 0x400000 {root}") +
           gdb.ask("fh pt &pt_set"), r"\(sh\), refs 1", rf"in root {root} of {env} \(hello\)", r"together: r-x for the kernel")
-    check("fh owner of a virtual address", gdb.ask("fh owner $rip"), rf"^virtual 0x400000 in root .*: frame {page}, DATA of {env} \(hello\)")
+    check("fh owner of a virtual address", gdb.ask("fh owner $rip"), rf"^virtual 0x400200 in root .*: frame {page}, DATA of {env} \(hello\)")
     check("fh owner of a physical address", gdb.ask(f"fh owner {at}"), rf"^physical {at}: frame {page}, DATA of {env} \(hello\), refs 1$")
-    check("fh frame: record, references, the address", gdb.ask(f"fh frame {at} >> 12"), rf"^frame {page}, physical {at}: DATA of {env} \(hello\), refs 1$",
+    check("fh frame: record, references, the address", gdb.ask(f"fh frame {at} >> 12"), rf"^frame {page}, physical {int(at, 16) & ~4095:#x}: DATA of {env} \(hello\), refs 1$",
           r"^  stamp \d+: (quiet|not quiet)", rf"PT1 {HEX}\[0\] r-x  0x400000 in root {root} of {env} \(hello\)$")
     check("fh frame of an ENV, a THREAD, a table, a FREE one", gdb.ask(f"fh frame {env}") + gdb.ask(f"fh frame {thread}") + gdb.ask(f"fh frame {root}"),
           r": ENV of ", r"owns \d+ of \d+", r": THREAD of ", r"RUNNING", r"it is running", r": PT4 of ", r"\d+ present entries",

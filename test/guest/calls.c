@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "cpus.h"
+#include "documented.h"
 #include "raw.h"
 #include "tap.h"
 
@@ -44,54 +45,6 @@ static struct raw r, sibling;
 static pfn_t spare, pt1;     /* of r's env: a DATA frame that is mapped nowhere; the table of its pages */
 static unsigned deaths, lost; /* envs that had to be buried; calls that did not return into their program */
 static uint64_t made;         /* calls */
-
-/* ---- What each call may say (docs/abi.md) ---- */
-
-static const int listed[FH_NSYSCALLS][12] = {
-    [FH_SYS_thread_switch] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_ENOSPC, FH_EINTR},
-    [FH_SYS_thread_ctl] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC},
-    [FH_SYS_frame_alloc] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_EDQUOT, FH_ECANCELED, FH_EAGAIN},
-    [FH_SYS_frame_free] = {FH_EINVAL, FH_EPERM, FH_EBUSY},
-    [FH_SYS_frame_retype] = {FH_EINVAL, FH_EPERM, FH_EBUSY, FH_ENOTEMPTY, FH_ENOSPC, FH_EAGAIN},
-    [FH_SYS_frame_grant] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ECANCELED, FH_EAGAIN},
-    [FH_SYS_frame_take] = {FH_EINVAL, FH_EPERM, FH_EBUSY, FH_EDQUOT, FH_ECANCELED, FH_EAGAIN},
-    [FH_SYS_frame_sync] = {FH_EINVAL, FH_EAGAIN},
-    [FH_SYS_pt_set] = {FH_EINVAL, FH_EPERM, FH_EACCES, FH_EBUSY, FH_EEXIST, FH_ENOENT, FH_ENOSPC, FH_EDQUOT,
-                       FH_ECANCELED, FH_EAGAIN},
-    [FH_SYS_pt_update] = {FH_EINVAL, FH_EPERM, FH_EACCES, FH_EBUSY, FH_EEXIST, FH_ENOENT, FH_ENOSPC, FH_EDQUOT,
-                          FH_ECANCELED, FH_EAGAIN},
-    [FH_SYS_tlb_flush] = {FH_EINVAL, FH_EPERM, FH_EAGAIN},
-    [FH_SYS_env_ctl] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC, FH_EDQUOT, FH_ECANCELED, FH_EAGAIN},
-    [FH_SYS_thread_write] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC},
-    [FH_SYS_cpu_slice] = {FH_EINVAL, FH_ESRCH, FH_EPERM, FH_EBUSY, FH_ENOSPC},
-    [FH_SYS_console_write] = {FH_EINVAL},
-    [FH_SYS_console_read] = {FH_EINVAL, FH_EPERM},
-    [FH_SYS_machine_halt] = {FH_EINVAL, FH_EPERM},
-};
-
-static const char *const names[] = {
-#define FH_X(number, name, nargs, args) [number] = #name,
-    FH_SYSCALLS(FH_X)
-#undef FH_X
-};
-/* The largest result of a success. */
-static const int64_t largest[FH_NSYSCALLS] = {
-    [FH_SYS_thread_switch] = (int64_t)FH_BELLS_USER, [FH_SYS_frame_alloc] = 64,    [FH_SYS_frame_free] = 64,
-    [FH_SYS_frame_take] = 64,                        [FH_SYS_frame_sync] = 64,
-    [FH_SYS_pt_set] = FH_OP_KEPT,                    [FH_SYS_console_write] = 256, [FH_SYS_console_read] = 256,
-};
-
-static bool documented(uint64_t number, int64_t result)
-{
-	if (number >= FH_NSYSCALLS)
-		return result == -FH_ENOSYS;
-	if (result >= 0)
-		return result <= largest[number] && number != FH_SYS_machine_halt;
-	for (unsigned i = 0; i < 12 && listed[number][i]; i++)
-		if (result == -listed[number][i])
-			return true;
-	return false;
-}
 
 /* ---- The child ---- */
 
@@ -156,7 +109,7 @@ static void make_calls(struct record *calls, unsigned n, struct tally *t)
 		struct record *c = &calls[i];
 		if (c->done && !documented(c->number, c->result))
 			count_bad(t, "call %ld %s(%#lx, %#lx, %#lx, %#lx) returns %ld%s%s", c->number,
-			          c->number < FH_NSYSCALLS ? names[c->number] : "", c->arg[0], c->arg[1], c->arg[2], c->arg[3], c->result,
+			          c->number < FH_NSYSCALLS ? call_names[c->number] : "", c->arg[0], c->arg[1], c->arg[2], c->arg[3], c->result,
 			          c->result < 0 && c->result > -4096 ? " " : "", c->result < 0 ? error_name((int)c->result) : "");
 	}
 }
@@ -315,7 +268,7 @@ static void check_arguments(uint64_t number, unsigned nargs)
 	end_child(&t);
 	if (number == FH_SYS_console_write)
 		kputs("\n");
-	none_bad(&t, "%s: %lu calls with edges, addresses, and frames of everyone return what docs/abi.md lists", names[number],
+	none_bad(&t, "%s: %lu calls with edges, addresses, and frames of everyone return what docs/abi.md lists", call_names[number],
 	         made - before);
 }
 
@@ -436,11 +389,11 @@ static void check_registers(void)
 		unsigned state = raw_run(&h, &a, RAW_PATIENCE);
 		struct fh_regs b = h.view->regs;
 		if (state != FH_FAULTED || b.rip != a.rip + 2)
-			count_bad(&t, "%s did not return: state %u, rip %#lx", calls[i] < FH_NSYSCALLS ? names[calls[i]] : "none", state, b.rip);
+			count_bad(&t, "%s did not return: state %u, rip %#lx", calls[i] < FH_NSYSCALLS ? call_names[calls[i]] : "none", state, b.rip);
 		for (unsigned k = 0; k < 15; k++) {
 			uint64_t was = ((uint64_t *)&a)[k], is_now = ((const uint64_t *)&b)[k];
 			if (was != is_now && k != 14 && k != 12 && k != 4) /* rax, rcx, r11 */
-				count_bad(&t, "%s: register %u was %#lx, is %#lx", calls[i] < FH_NSYSCALLS ? names[calls[i]] : "none", k, was,
+				count_bad(&t, "%s: register %u was %#lx, is %#lx", calls[i] < FH_NSYSCALLS ? call_names[calls[i]] : "none", k, was,
 				          is_now);
 		}
 		if (b.rcx != a.rip + 2 || b.rsp != a.rsp || ((b.rflags ^ a.rflags) & 0xcd5))

@@ -5,6 +5,7 @@
  */
 #include <elf.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "tap.h"
@@ -260,6 +261,140 @@ static void check_mutations(void)
 	whole(before, slots, "random images");
 }
 
+/* ---- A position-independent program, made by hand: it ends with the byte that a relocated pointer leads to ---- */
+
+extern const char pie_begin[], pie_end[];
+__asm__(".pushsection .text\n"
+        "pie_begin: movq pie_begin+0x1000(%rip), %rax\n"
+        "movzbl (%rax), %edx\n"
+        "xorl %edi, %edi\n"
+        "movl $1, %esi\n" /* FH_THREAD_STOP */
+        "movl $1, %eax\n"
+        "syscall\n"
+        "ud2\n"
+        "pie_end: .popsection");
+_Static_assert(FH_THREAD_STOP == 1 && FH_SYS_thread_ctl == 1, "pie_begin");
+
+static struct pie {
+	union {
+		struct {
+			Elf64_Ehdr header;
+			Elf64_Phdr text, data, dynamic, more;
+		};
+		char page[FH_PAGE];
+	};
+	char code[FH_PAGE];
+	uint64_t pointer, byte; /* the data segment begins here */
+	Elf64_Dyn dyn[8];
+	Elf64_Rela rela[3];
+} pie __attribute__((aligned(4096)));
+
+#define PIE_AT(member) offsetof(struct pie, member) /* in the file, and in its addresses */
+#define PIE_DATA (sizeof(struct pie) - PIE_AT(pointer))
+#define PIE_STATUS 77
+
+static void make_pie(void)
+{
+	memset(&pie, 0, sizeof(pie));
+	pie.header = (Elf64_Ehdr){
+	    .e_ident = {0x7f, 'E', 'L', 'F', ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_DYN, .e_machine = EM_X86_64,
+	    .e_version = EV_CURRENT, .e_entry = PIE_AT(code), .e_phoff = PIE_AT(text), .e_ehsize = sizeof(Elf64_Ehdr),
+	    .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 4};
+	pie.text = (Elf64_Phdr){PT_LOAD, PF_R | PF_X, PIE_AT(code), PIE_AT(code), 0, FH_PAGE, FH_PAGE, FH_PAGE};
+	pie.data = (Elf64_Phdr){PT_LOAD, PF_R | PF_W, PIE_AT(pointer), PIE_AT(pointer), 0, PIE_DATA, 2 * FH_PAGE, FH_PAGE};
+	pie.dynamic = (Elf64_Phdr){PT_DYNAMIC, PF_R | PF_W, PIE_AT(dyn), PIE_AT(dyn), 0, sizeof(pie.dyn), sizeof(pie.dyn), 8};
+	pie.more.p_type = PT_NULL;
+	memcpy(pie.code, pie_begin, (size_t)(pie_end - pie_begin));
+	pie.byte = PIE_STATUS;
+	pie.dyn[0] = (Elf64_Dyn){DT_RELA, {PIE_AT(rela)}};
+	pie.dyn[1] = (Elf64_Dyn){DT_RELASZ, {2 * sizeof(Elf64_Rela)}};
+	pie.dyn[2] = (Elf64_Dyn){DT_RELAENT, {sizeof(Elf64_Rela)}};
+	pie.rela[0] = (Elf64_Rela){PIE_AT(pointer), ELF64_R_INFO(0, R_X86_64_RELATIVE), PIE_AT(byte)};
+	pie.rela[1] = pie.rela[0];
+}
+
+/* Its status; or, if it isn't started or doesn't end by itself, -1. */
+static int run_pie(const struct spawn_options *o)
+{
+	struct env *child = NULL;
+	int status = -1;
+
+	if (spawn(&child, &pie, sizeof(pie), spinning, o) < 0)
+		return -1;
+	if (env_wait(child) == ENV_EXITED)
+		status = env_status(child);
+	env_reap(&child, NULL);
+	return status;
+}
+
+#define SPOIL_PIE(X)                                                                                                          \
+	X("no dynamic section", "without a dynamic section", pie.dynamic.p_type = PT_NULL)                                        \
+	X("two of them", "two dynamic sections", pie.more = pie.dynamic)                                                          \
+	X("one beyond the file", "truncated: segment", pie.dynamic.p_offset = sizeof(pie) - 8)                                    \
+	X("one beyond 2^64", "truncated: segment", pie.dynamic.p_offset = ~0ul - 8)                                               \
+	X("one as long as 2^64", "truncated: segment", pie.dynamic.p_filesz = ~0ul)                                               \
+	X("in an ET_EXEC", "needs a dynamic linker", pie.header.e_type = ET_EXEC)                                                 \
+	X("a library that it needs", "needs a dynamic linker", pie.dyn[3].d_tag = DT_NEEDED)                                      \
+	X("relocations for procedures", "needs a dynamic linker", pie.dyn[3].d_tag = DT_JMPREL)                                   \
+	X("relocations without addends", "needs a dynamic linker", pie.dyn[3].d_tag = DT_REL)                                     \
+	X("packed relocations", "needs a dynamic linker", pie.dyn[3].d_tag = 36)                                                  \
+	X("relocations in the code", "needs a dynamic linker", pie.dyn[3].d_tag = DT_TEXTREL)                                     \
+	X("relocations of 8 bytes", "odd size", pie.dyn[2].d_un.d_val = 8)                                                        \
+	X("relocations outside", "truncated: relocations", pie.dyn[0].d_un.d_ptr = sizeof(pie))                                   \
+	X("relocations at 2^64", "truncated: relocations", pie.dyn[0].d_un.d_ptr = -24ul)                                         \
+	X("relocations where memory is, but no file", "truncated: relocations", pie.dyn[0].d_un.d_ptr = PIE_AT(pointer) + FH_PAGE) \
+	X("more relocations than there is file", "truncated: relocations", pie.dyn[1].d_un.d_val = 4 * sizeof(Elf64_Rela))        \
+	X("2^64 bytes of relocations", "truncated: relocations", pie.dyn[1].d_un.d_val = ~0ul)                                    \
+	X("a relocation of another type", "isn't RELATIVE", pie.rela[1].r_info = ELF64_R_INFO(0, R_X86_64_64))                    \
+	X("one with a symbol", "isn't RELATIVE", pie.rela[1].r_info = ELF64_R_INFO(1, R_X86_64_RELATIVE))                         \
+	X("one before the image", "outside the segments", pie.rela[1].r_offset = PIE_AT(code) - 4)                                \
+	X("one across its end", "outside the segments", pie.rela[1].r_offset = sizeof(pie) - 4)                                   \
+	X("one in memory that is no file", "outside the segments", pie.rela[1].r_offset = sizeof(pie))                            \
+	X("one across 2^64", "outside the segments", pie.rela[1].r_offset = ~0ul - 3)                                             \
+	X("one in the kernel", "outside the segments", pie.rela[1].r_offset = FH_KERNEL_BASE)                                     \
+	X("one in the parent's data", "outside the segments", pie.rela[1].r_offset = (uint64_t)&pie)                              \
+	X("an image as high as 2^64", "out of order", pie.text.p_vaddr = pie.header.e_entry = 0xffffff0000000000ul)
+
+static void check_relocations(void)
+{
+	uint64_t before = books();
+	unsigned slots = slot_count(), refused = 0, whole_ones = 0;
+	struct env *child = NULL;
+	struct tally t = {0};
+
+	make_pie();
+	is(run_pie(NULL), PIE_STATUS, "a position-independent program made by hand: its relocated pointer leads to its byte");
+	for (uint64_t seed = 0; seed < 4; seed++)
+		if (run_pie(&(struct spawn_options){.layout = &layout_linux, .seed = seed}) != PIE_STATUS)
+			count_bad(&t, "seed %lu", seed);
+	none_bad(&t, "and it does wherever the layout linux puts it");
+	pie.rela[1] = (Elf64_Rela){PIE_AT(rela[0]) + 1, ELF64_R_INFO(0, R_X86_64_RELATIVE), -1};
+	is(run_pie(NULL), PIE_STATUS, "a relocation of the relocations changes none of them");
+	pie.rela[1] = (Elf64_Rela){PIE_AT(text), ELF64_R_INFO(0, R_X86_64_RELATIVE), -1};
+	ok(elf_check(&pie, sizeof(pie)), "one of the file's headers, which are in no segment: \"%s\"", elf_check(&pie, sizeof(pie)));
+
+#define REFUSED_PIE(text, why, change)                                                                                        \
+	make_pie();                                                                                                               \
+	change;                                                                                                                   \
+	ok(elf_check(&pie, sizeof(pie)) && strstr(elf_check(&pie, sizeof(pie)), why) &&                                           \
+	   spawn(&child, &pie, sizeof(pie), spinning, NULL) == -ENOEXEC && !child,                                                \
+	   text ": \"%s\"", elf_check(&pie, sizeof(pie)) ? elf_check(&pie, sizeof(pie)) : "taken");
+	SPOIL_PIE(REFUSED_PIE)
+
+	for (unsigned round = 0; round < 200; round++) {
+		make_pie();
+		for (unsigned i = 0; i <= round % 3; i++)
+			((char *)pie.dyn)[random64() % (sizeof(pie.dyn) + sizeof(pie.rela))] ^= (char)(1u << random64() % 8);
+		if (elf_check(&pie, sizeof(pie)))
+			refused++;
+		else
+			whole_ones += run_pie(&(struct spawn_options){.quota = 400}) == PIE_STATUS;
+	}
+	ok(refused > 20 && whole_ones > 20, "of 200 with random bits changed in its tables, %u are refused, %u work all the same", refused,
+	   whole_ones);
+	whole(before, slots, "relocations");
+}
+
 static void check_quota(void)
 {
 	uint64_t before = books();
@@ -379,6 +514,7 @@ int main(int argc, char **argv)
 	check_arguments_and_status();
 	check_bad_images();
 	check_mutations();
+	check_relocations();
 	check_quota();
 	check_death();
 	check_families();

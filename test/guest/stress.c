@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "arena.h"
 #include "cpus.h"
 #include "raw.h"
 #include "tap.h"
@@ -77,14 +78,7 @@ static enum answer on_fault(struct fh_context *c)
 
 /* ---- Choices ---- */
 
-static uint64_t draw(struct worker *w, uint64_t n)
-{
-	uint64_t z = w->state += 0x9e3779b97f4a7c15; /* splitmix64 */
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-	z = (z ^ z >> 27) * 0x94d049bb133111eb;
-	return (z ^ z >> 31) % n;
-}
+static uint64_t draw(struct worker *w, uint64_t n) { return random_below(&w->state, n); }
 
 static unsigned type_of(pfn_t f) { return fh_type(frame_record(f)->state); }
 static pfn_t owner(pfn_t f) { return fh_owner(frame_record(f)->state); }
@@ -425,29 +419,6 @@ static struct env *child[PLACES];
 static unsigned number; /* workers made so far */
 static pfn_t share;
 
-/* The kit takes its own frames from below: tables of its own in the arena would be fair game for the parent's threads. */
-static void keep_below(pfn_t arena)
-{
-	struct frames *const all[] = {&frames_first, &frames_quiet, &frames_colour, &frames_large, &frames_random};
-
-	for (unsigned i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-		all[i]->hi = arena;
-		if (all[i]->cursor >= arena)
-			all[i]->cursor = all[i]->lo;
-	}
-}
-
-/* The arena: the last run of FREE frames that is long enough. */
-static pfn_t find_arena(void)
-{
-	pfn_t f = info->nframes;
-
-	for (uint64_t run = 0; run < ARENA;)
-		run = frame_is_free(--f) ? run + 1 : 0;
-	keep_below(f);
-	return f;
-}
-
 static void thread_work(void *arg) { work((unsigned)(uint64_t)arg, (unsigned)(uint64_t)arg); }
 
 static void make_child(unsigned place)
@@ -460,7 +431,7 @@ static void make_child(unsigned place)
 	pfn_t arena = shared->arena;
 	int r = env_fork(&child[place]);
 	if (r == 0) {
-		keep_below(arena); /* the fork has set up the policies anew */
+		arena_keep_below(arena); /* the fork has set up the policies anew */
 		sys_thread_switch(0, 0, BELL_GO, 0);
 		work(place, mine);
 		exit(0);
@@ -540,18 +511,6 @@ static unsigned clear_arena(void)
 	return left;
 }
 
-static uint64_t option(const char *key, uint64_t otherwise)
-{
-	char text[32];
-	uint64_t n = 0;
-
-	if (!boot_option(key, text, sizeof(text)))
-		return otherwise;
-	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
-		n = n * 10 + (uint64_t)(*p - '0');
-	return n;
-}
-
 static uint64_t quota(void)
 {
 	struct fh_env e;
@@ -613,7 +572,7 @@ int main(void)
 	on_upcall(14, on_fault);
 	shared->seed = option("seed", cpu_tsc() % 1000000007);
 	shared->steps = option("steps", 1500);
-	shared->arena = find_arena();
+	shared->arena = arena_find(ARENA); /* without tables of the kit's own: they would be fair game for the parent's threads */
 	unsigned places = THREADS + (info->ncpus < PLACES - THREADS ? (info->ncpus < 2 ? 2 : info->ncpus) : PLACES - THREADS);
 	shared->places = places;
 	number = THREADS;

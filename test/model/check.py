@@ -135,14 +135,14 @@ MISTAKES = {
         ("TWO_LOCKS", "", DEADLOCK, "two tables are locked at once"),
     ],
     "wake": [
-        ("FLAG_LATE", "", ASSERTION, "the idle flag is set after the second walk"),
-        ("NO_SECOND_WALK", "", ASSERTION, "no second walk"),
+        ("FLAG_LATE", "", ASSERTION, "the idle flag is set after the walk"),
         ("NO_LOCK", "", ASSERTION, "no LOCK between the sleeper's state and its look at the bells"),
         ("WAKE_FIRST", "", ASSERTION, "the waker looks at the idle flag before the thread is READY"),
         ("NO_LEAVE_WAKE", "", ASSERTION, "who gives up a thread away from its home doesn't tell the home"),
         ("SLICE_EARLY", "LOSE RINGS=1 GIFTS=0", ASSERTION, "who gives a thread up looks for it in its own slices before its state is visible"),
         ("NO_SEARCH", "LOSE RINGS=1 GIFTS=0", ASSERTION, "home has lost the thread, and nobody looks for another that has it"),
         ("NO_REMOVE_WAKE", "LOSE RINGS=1 GIFTS=0", ASSERTION, "who takes a thread out of a CPU's slices doesn't look whether it is ready"),
+        ("KNOWN_LATE", "LOSE RINGS=1 GIFTS=0", ASSERTION, "the record says so only after that look"),
     ],
 }
 MODELS = list(HOLDS)

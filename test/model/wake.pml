@@ -28,7 +28,7 @@ mtype = { NONE, READY, RUNNING, SLEEPING };
 mtype state = READY;
 byte home = 1;
 bool bell, waits;
-bool in_vector[2], idle[2], ipi[2];
+bool in_vector[2], known[2], idle[2], ipi[2]; /* known: T's record says that it is in the vector */
 mtype state_buffer[3] = NONE;
 byte idle_buffer[3] = 2; /* 2: nothing */
 byte gifts = GIFTS, preemptions = PREEMPTIONS;
@@ -56,15 +56,12 @@ inline wake_for() {
 	h = home;
 #ifndef NO_SEARCH
 	if
-	:: in_vector[h] -> wake(h)                                   /* [wake 6] */
+	:: known[h] -> wake(h)                                       /* [wake 6] */
 	:: else ->
 		if
-		:: in_vector[1 - h] ->                               /* [wake 19] */
-			atomic { drained(c) -> if :: home == h -> home = 1 - h; found_home = true :: else fi }
-			if
-			:: found_home -> found_home = false; wake(1 - h)
-			:: else
-			fi
+		:: known[1 - h] ->                                   /* [wake 19] */
+			atomic { drained(c) -> if :: home == h -> home = 1 - h :: else fi }
+			wake(1 - h)                                  /* even if it has another home, which may have lost it, too */
 		:: else
 		fi
 	fi;
@@ -141,14 +138,9 @@ inline walk() {
 
 proctype Cpu(byte c) {
 	byte h;
-	bool won, found, was, mine, found_home;
+	bool won, found, mine;
 schedule:
-	atomic { h = 0; found = false; was = false };
-	walk();
-	if
-	:: found -> goto dispatched
-	:: else
-	fi;
+	atomic { h = 0; found = false };
 #ifdef FLAG_LATE
 	walk();
 	if
@@ -157,13 +149,12 @@ schedule:
 	fi;
 	atomic { drained(c) -> idle[c] = true };
 #else
-	atomic { drained(c) -> was = idle[c]; idle[c] = true };      /* [wake 9] exchange: say so first, then look again */
-#ifndef NO_SECOND_WALK
+	atomic { drained(c) -> idle[c] = true };                     /* [wake 9] exchange: say so first, then look */
+	walk();
 	if
-	:: !was -> goto schedule
+	:: found -> goto dispatched
 	:: else
 	fi;
-#endif
 #endif
 end_halt:
 	if
@@ -179,7 +170,6 @@ end_halt:
 	goto schedule;
 dispatched:
 	found = false;
-	was = false;
 	idle_buffer[c] == 2 -> idle_buffer[c] = 0;
 	if
 	:: waits -> atomic { drained(c) -> bell = false }; waits = false /* it slept: takes what it waited for */
@@ -201,7 +191,7 @@ awake:	if
 
 proctype Ringer(byte c) {
 	byte n, h;
-	bool won, found_home;
+	bool won;
 	do
 	:: n < RINGS -> n++;
 		bell = true;                                         /* [wake 14] LOCKed or */
@@ -212,26 +202,34 @@ proctype Ringer(byte c) {
 
 proctype Mover(byte c) {
 	byte h;
-	bool found_home;
 #ifdef MOVE
 	in_vector[0] = true;                                         /* [wake 15] CAS */
+	known[0] = true;                                             /* [wake 21] LOCKed, as the next */
 	home = 0;                                                    /* [wake 16] LOCKed: before the idle flag is read */
 	wake(0);
 #endif
 	in_vector[1] = false;
+#ifndef KNOWN_LATE
+	known[1] = false;
+#endif
 #ifndef NO_REMOVE_WAKE
 	wake_for()                                                   /* [wake 20] it may be READY, and CPU 1 woken in vain */
+#endif
+#ifdef KNOWN_LATE
+	known[1] = false
 #endif
 }
 
 init {
 	atomic {
 		in_vector[1] = true;
+		known[1] = true;
 		run Cpu(0);
 		run Cpu(1);
 		run Ringer(2);
 #ifdef LOSE
 		in_vector[0] = true;
+		known[0] = true;
 #endif
 #if defined(MOVE) || defined(LOSE)
 		run Mover(2)

@@ -25,6 +25,7 @@ extern struct machine machine;
 static inline void *frame_address(pfn_t f) { return machine.frames + f.n * PAGE; }
 void frame_zero(pfn_t f);
 void frame_poison(pfn_t f);
+static inline uint64_t mach_index(uint64_t i, uint64_t n) { return i < n ? i : 0; }
 static inline unsigned mach_cpu(void) { return machine.cpu; }
 static inline void mach_count(unsigned event) { machine.counts[event]++; }
 void mach_load_root(pfn_t root);

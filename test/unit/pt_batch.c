@@ -163,14 +163,21 @@ TEST("pt_round is what pt_update does between two looks at the interrupts")
 	run(root, pfn(RUN), 100);
 	struct fh_op op = run_of(FH_OP_SET, t.t[1], 0, 100, rw(pfn(RUN)));
 	pfn_t owner;
-	gives(pt_round(root, &op, &owner), 0);
+	uint64_t work = 0;
+	gives(pt_round(root, &op, &owner, &work), 0);
 	assert_true(same(owner, root));
 	assert_int_equal(fh_what_count(op.what), 36);
 	assert_int_equal(op.entry, rw(pfn(RUN + 64)));
-	gives(pt_round(root, &op, &owner), 0);
+	assert_int_equal(work, 65);
+	work = 34;
+	gives(pt_round(root, &op, &owner, &work), 0);
+	assert_int_equal(fh_what_count(op.what), 6);
+	work = 0;
+	gives(pt_round(root, &op, &owner, &work), 0);
 	assert_int_equal(fh_what_count(op.what), 0);
 	assert_int_equal(op.entry, 0);
-	gives(pt_round(root, &(struct fh_op){fh_what(FH_OP_READ, 0, u.t[3].n, 0, 1), 0}, &owner), 0);
+	assert_int_equal(work, 7);
+	gives(pt_round(root, &(struct fh_op){fh_what(FH_OP_READ, 0, u.t[3].n, 0, 1), 0}, &owner, &work), 0);
 	assert_true(same(owner, a));
 }
 
@@ -220,7 +227,7 @@ TEST("NARROW of 512 slots across rounds protects each, and stamps each frame")
 
 /* ---- Stops and resumes ---- */
 
-TEST("it looks for interrupts every 64 slots, and stops with at least one step done")
+TEST("it looks for interrupts every 64 slots or 32 operations, sooner among others' frames, around each operation on a PT2")
 {
 	begin();
 	ops[0] = run_of(FH_OP_CLEAR, t.t[1], 0, 512, 0);
@@ -231,7 +238,20 @@ TEST("it looks for interrupts every 64 slots, and stops with at least one step d
 	machine.checks = 0;
 	machine.interrupt_at = 2;
 	gives(update(200), 0);
-	assert_int_equal(done, 128);
+	assert_int_equal(done, 64);
+	machine.checks = 0;
+	machine.interrupt_at = 0;
+	ops[0] = run_of(FH_OP_READ, t.t[1], 0, 1, 0);
+	ops[1] = run_of(FH_OP_READ, t.t[2], 0, 1, 0);
+	ops[2] = run_of(FH_OP_READ, t.t[1], 0, 1, 0);
+	gives(update(3), 0);
+	assert_int_equal(machine.checks, 2);
+	run(a, pfn(RUN), 40); /* a descendant's */
+	ops[0] = run_of(FH_OP_SET, t.t[1], 0, 40, rw(pfn(RUN)));
+	machine.checks = 0;
+	machine.interrupt_at = 1;
+	gives(update(1), 0);
+	assert_int_equal(fh_what_count(ops[0].what), 40 - 16);
 }
 
 TEST("an operation that forced a flush is the last of its call")

@@ -195,7 +195,8 @@ TEST("slot 511 of a PT4 is out of every operation's reach, loaded or not, and so
 			for (unsigned index = 0; index < 511; index += 73) {
 				struct fh_op run = {fh_what(o, 0, roots[i].n, index, 512 - index), e};
 				pfn_t owner;
-				refuses(pt_round(root, &run, &owner), EINVAL, "out of range");
+				uint64_t work = 0;
+				refuses(pt_round(root, &run, &owner, &work), EINVAL, "out of range");
 				(void)old;
 			}
 		}

@@ -57,6 +57,13 @@ TEST("invariants 2 and 9: counts are what is counted")
 	BROKEN("2 refs", thread_at(thread)->upcall, f.n);
 	BROKEN("2 a thread pins", thread_at(thread)->batch, RUN);
 	BROKEN("2 refs", epoch_cpu[0].root, pt4);
+	struct fh_cpu *cpu = frame_address(pfn(A_CPU));
+	cpu->nslices = 1, cpu->slice[0] = fh_name(thread.n, thread_at(thread)->serial), cpu->id = 70;
+	broken("2 a thread knows", "in a slice, unknown to the thread", __LINE__);
+	thread_at(thread)->cpus[1] = 1 << 6;
+	does(0);
+	BROKEN("2 a thread knows", cpu->id, 6);
+	cpu->nslices = 0;
 	BROKEN("2 a table's count", record(pt1)->link, record(pt1)->link + 1);
 	BROKEN("9 owned", env_at(a)->account, env_at(a)->account + 1);
 	BROKEN("9 ", env_at(a)->account, env_at(a)->account & FH_ACCOUNT_MAX);

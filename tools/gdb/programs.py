@@ -9,7 +9,7 @@ from machine import Elf, Machine, kernel, register
 class Program:
     def __init__(self, name, path):
         self.name, self.path, self.areas = name, path, []
-        layout = name if os.path.basename(os.path.dirname(path)) == "layout" else "freehold"
+        layout = name.removesuffix("_pie") if os.path.basename(os.path.dirname(path)) == "layout" else "freehold"
         with open(f"{os.path.dirname(kernel().filename)}/layouts/{layout}.areas") as file:
             for low, high, what in (line.rstrip().split(" ", 2) for line in file):
                 self.areas.append((int(low, 16), int(high, 16), what))
@@ -20,12 +20,14 @@ class Program:
         """Is all of its text that is mapped there its own, and some mapped?"""
         seen = False
         for va, _, text in self.elf.text:
-            for off in range(0, len(text), abi.FH_PAGE):
-                page = text[off:off + abi.FH_PAGE]
+            off = 64 if text.startswith(b"\x7fELF") else 0  # the file's header isn't what it was before strip
+            while off < len(text):
+                page = text[off:(off | abi.FH_PAGE - 1) + 1]
                 there = machine.read_virtual(root, va + off, len(page))
                 if there is not None and there != page:
                     return False
                 seen = seen or there is not None
+                off += len(page)
         return seen
 
     def place(self, address):

@@ -41,7 +41,7 @@ static const struct {
     {"envs", "", "the tree of envs: frames owned, quota", cmd_envs, 0},
     {"ps", "", "all threads", cmd_ps, 0},
     {"run", "NAME [ARG...] [&]", "run a module (& doesn't wait); `run` may be left out", cmd_run, SH_ARGS},
-    {"run layout", "[NAME]", "run the program that lives in that layout; without NAME, list them", cmd_run, SH_ARGS},
+    {"run layout", "[NAME] [seed=N]", "run the program that lives in that layout; without NAME, list them. seed=random draws one", cmd_run, SH_ARGS},
     {"demo layouts", "", "all of these, one after another and at once", cmd_demo_layouts, 2},
     {"kill", "ENV", "end an env and all below it, free what they own", cmd_kill, 1},
     {"modules", "", "programs that can be run", cmd_modules, 0},

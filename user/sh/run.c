@@ -130,6 +130,24 @@ static int list_layouts(void)
 	return SH_OK;
 }
 
+/* Takes seed=N or seed=random out of the words. */
+static uint64_t take_seed(int *argc, char **argv)
+{
+	uint64_t seed = 0;
+
+	if (*argc < 3 || strncmp(argv[2], "seed=", 5) != 0)
+		return 0;
+	while (strcmp(argv[2], "seed=random") == 0 && !seed)
+		seed = cpu_tsc() * 0x9e3779b97f4a7c15; /* so that near ones look different */
+	if (!seed)
+		seed = strtoul(argv[2] + 5, NULL, 0);
+	for (int i = 2; i < *argc; i++)
+		argv[i] = argv[i + 1];
+	(*argc)--;
+	printf("seed=%#lx\n", seed);
+	return seed;
+}
+
 /* One after another, each with its maps; then all of them at once. */
 int cmd_demo_layouts(int argc, char **argv)
 {
@@ -173,6 +191,7 @@ int cmd_demo_layouts(int argc, char **argv)
 int cmd_run(int argc, char **argv)
 {
 	bool background = strcmp(argv[argc - 1], "&") == 0;
+	struct spawn_options o = {.envp = (char *const[]){"SHELL=sh", "TERM=vt100", NULL}};
 	struct module m;
 	struct env *e;
 
@@ -182,6 +201,7 @@ int cmd_run(int argc, char **argv)
 			return list_layouts();
 		argv++;
 		argc--;
+		o.seed = take_seed(&argc, argv);
 	}
 	if (argc < 2)
 		return SH_USAGE;
@@ -190,7 +210,7 @@ int cmd_run(int argc, char **argv)
 		return SH_UNKNOWN;
 	}
 	uint64_t before = frames_at_hand();
-	struct spawn_options o = {.devices = in_layout(&m)};
+	o.devices = in_layout(&m);
 	int r = spawn(&e, m.data, m.bytes, argv + 1, &o);
 	if (r < 0) {
 		printf("%s: can't be started: %s\n", argv[1], error_name(r));

@@ -48,7 +48,8 @@ static struct {
 static size_t size_of(unsigned order) { return 1ul << order; }
 static size_t unit_of(const void *p) { return (size_t)((const char *)p - heap.base) / UNIT; }
 static uint8_t *map_of(const void *p) { return &heap.map[unit_of(p)]; }
-static void *buddy_of(const void *p, unsigned order) { return heap.base + ((size_t)((const char *)p - heap.base) ^ size_of(order)); }
+static size_t offset_of(const void *p) { return (size_t)((const char *)p - heap.base); }
+static void *buddy_of(const void *p, unsigned order) { return heap.base + (offset_of(p) ^ size_of(order)); }
 
 static unsigned order_for(size_t n)
 {
@@ -62,7 +63,7 @@ static bool is_present(size_t page) { return heap.present[page / 64] >> page % 6
 /* Have all pages of [p, p + n) in memory. False: there is not enough; some may have come. */
 static bool bring(void *p, size_t n)
 {
-	size_t page = (size_t)((char *)p - heap.base) / SOURCE_PAGE, end = ((size_t)((char *)p - heap.base) + n + SOURCE_PAGE - 1) / SOURCE_PAGE;
+	size_t page = offset_of(p) / SOURCE_PAGE, end = (offset_of(p) + n + SOURCE_PAGE - 1) / SOURCE_PAGE;
 
 	for (size_t run; page < end; page = run) {
 		for (run = page; run < end && is_present(run) == is_present(page); run++)
@@ -80,7 +81,7 @@ static bool bring(void *p, size_t n)
 /* Give back the pages that lie wholly in [p, p + n): bytes. */
 static size_t send(char *p, size_t n)
 {
-	size_t page = (size_t)(p - heap.base + SOURCE_PAGE - 1) / SOURCE_PAGE, end = ((size_t)(p - heap.base) + n) / SOURCE_PAGE, given = 0;
+	size_t page = (offset_of(p) + SOURCE_PAGE - 1) / SOURCE_PAGE, end = (offset_of(p) + n) / SOURCE_PAGE, given = 0;
 
 	for (size_t run; page < end; page = run) {
 		for (run = page; run < end && is_present(run) == is_present(page); run++)

@@ -58,7 +58,12 @@ static struct mutex spans_lock;
 static struct spans spans;
 
 static struct span *span_head(void *p) { return (struct span *)((char *)span_of(p) + SPAN) - 1; }
-static unsigned batch(unsigned class) { return sizes[class] * BATCH_MAX <= BATCH_BYTES ? BATCH_MAX : 1 + BATCH_BYTES / sizes[class]; }
+/* Objects that go to or from a cache at once. */
+static unsigned batch(unsigned class)
+{
+	return sizes[class] * BATCH_MAX <= BATCH_BYTES ? BATCH_MAX : 1 + BATCH_BYTES / sizes[class];
+}
+
 
 static unsigned class_for(size_t n, size_t align)
 {

@@ -31,7 +31,8 @@
 #define PROBES 32u               /* pages tried as a partner of each */
 #define WORDS (PAGE / 16 / 64)
 
-static const uint16_t sizes[] = {16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640, 816, 1024, 1360, 2048};
+static const uint16_t sizes[] = {16,  32,  48,  64,  80,  96,  112, 128,  160,  192, 224,
+                                 256, 320, 384, 448, 512, 640, 816, 1024, 1360, 2048};
 #define CLASSES (sizeof(sizes) / sizeof(sizes[0]))
 
 struct page {

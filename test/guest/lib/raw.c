@@ -22,7 +22,7 @@ int64_t raw_write(struct raw *r, const struct fh_thread_args *args)
 	return sys_thread_write(r->name, offset);
 }
 
-static int describe(struct raw *r)
+int raw_reset(struct raw *r)
 {
 	struct fh_thread_args a = {
 	    .fields = FH_SET_ALL,
@@ -48,7 +48,7 @@ static int make_thread(struct raw *r)
 	r->batch = (struct fh_op *)r->page[RAW_BATCH];
 	r->upcall->self_va = raw_va(r, RAW_UPCALL);
 	raw_code(r, "", 0);
-	return describe(r);
+	return raw_reset(r);
 }
 
 static int map_pages(struct raw *r, struct space *s)
@@ -65,13 +65,15 @@ static int map_pages(struct raw *r, struct space *s)
 	return e < 0 ? e : here ? 0 : -FH_EPERM;
 }
 
-int raw_new(struct raw *r, uint64_t quota)
+int raw_new(struct raw *r, uint64_t quota) { return raw_below(r, 0, quota); }
+
+int raw_below(struct raw *r, pfn_t parent, uint64_t quota)
 {
 	struct fh_env view;
 	int e;
 
 	*r = (struct raw){.own = true, .base = RAW_BASE};
-	if (!(r->env = frame_get_typed(&frames_first, 0, FH_ENV)))
+	if (!(r->env = frame_get_typed(&frames_first, parent, FH_ENV)))
 		return -FH_EDQUOT;
 	if ((e = env_look(r->env, &view)) < 0)
 		return e;
@@ -99,19 +101,35 @@ int raw_here(struct raw *r)
 	return make_thread(r);
 }
 
+int raw_beside(struct raw *r, struct raw *first)
+{
+	int e;
+
+	*r = (struct raw){.env = first->env, .env_name = first->env_name, .base = first->base + 16 * FH_PAGE, .root = first->root};
+	e = map_pages(r, &first->space);
+	space_unpeek(&first->space);
+	return e < 0 ? e : make_thread(r);
+}
+
+void raw_forget(struct raw *r)
+{
+	if (r->view)
+		scratch_put((va_t)r->view, 1);
+	if (r->page[0])
+		scratch_put((va_t)r->page[0], RAW_PAGES);
+	if (r->own)
+		space_unpeek(&r->space);
+	r->view = NULL, r->page[0] = NULL;
+}
+
 int raw_end(struct raw *r)
 {
 	uint64_t freed;
 	int e = 0;
 
-	if (r->view)
-		scratch_put((va_t)r->view, 1);
-	if (r->page[0])
-		scratch_put((va_t)r->page[0], RAW_PAGES);
-	if (r->own) {
-		space_unpeek(&r->space);
+	raw_forget(r);
+	if (r->own)
 		return env_reap_pfn(r->env, &freed);
-	}
 	thread_stop(r->name, 0);
 	space_unmap(space_current(), r->base, RAW_PAGES);
 	if ((e = frame_put_typed(r->thread)) < 0)

@@ -33,9 +33,16 @@ struct raw {
 static inline va_t raw_va(const struct raw *r, unsigned page) { return r->base + page * FH_PAGE; }
 static inline va_t raw_stack_top(const struct raw *r) { return raw_va(r, RAW_STACK) + FH_PAGE; }
 
-/* In a child env with this quota. In this env. 0 or -errno. */
+/* In a child env with this quota; in a child of env `parent`, a descendant (a pfn; 0: this env). In this env. A second
+ * thread in the env and space of `first`. 0 or -errno. */
 int raw_new(struct raw *, uint64_t quota);
+int raw_below(struct raw *, pfn_t parent, uint64_t quota);
 int raw_here(struct raw *);
+int raw_beside(struct raw *, struct raw *first);
+/* All parts of it set anew, as it was made; it must be stopped. 0 or -errno. */
+int raw_reset(struct raw *);
+/* Unmap its pages and its THREAD frame here: somebody else buries its env. */
+void raw_forget(struct raw *);
 /* Give everything back. */
 int raw_end(struct raw *);
 

@@ -6,21 +6,28 @@
 
 #include "raw.h"
 
-static unsigned run, failed;
+static struct tap_lines own, *count = &own;
+static const char *prefix = "";
 static uint64_t owned_before;
+
+void tap_for(struct tap_lines *c, const char *p)
+{
+	count = c;
+	prefix = p;
+}
 
 static bool line(bool passed, const char *sentence, va_list args)
 {
 	char text[256];
 
 	vsnprintf(text, sizeof(text), sentence, args);
-	printf("%sok %u - %s\n", passed ? "" : "not ", ++run, text);
-	failed += !passed;
+	printf("%sok %u - %s%s\n", passed ? "" : "not ", ++count->run, prefix, text);
+	count->failed += !passed;
 	return passed;
 }
 
-void tap_continue(unsigned n) { run = n; }
-unsigned tap_count(void) { return run; }
+void tap_continue(unsigned n) { count->run = n; }
+unsigned tap_count(void) { return count->run; }
 
 bool ok(bool passed, const char *sentence, ...)
 {
@@ -72,7 +79,7 @@ void skip(const char *why, const char *sentence, ...)
 	va_start(args, sentence);
 	vsnprintf(text, sizeof(text), sentence, args);
 	va_end(args);
-	printf("ok %u - %s # SKIP %s\n", ++run, text, why);
+	printf("ok %u - %s%s # SKIP %s\n", ++count->run, prefix, text, why);
 }
 
 void note(const char *format, ...)
@@ -114,14 +121,34 @@ bool none_bad(const struct tally *t, const char *sentence, ...)
 
 uint64_t frames_owned(void) { return (uint64_t)frame_owned(0); }
 
-uint64_t random64(void)
+static uint64_t splitmix64(uint64_t *state)
 {
-	static uint64_t x = 0x5eed;
-	uint64_t z = x += 0x9e3779b97f4a7c15; /* splitmix64 */
+	uint64_t z = *state += 0x9e3779b97f4a7c15;
 
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
 	z = (z ^ z >> 27) * 0x94d049bb133111eb;
 	return z ^ z >> 31;
+}
+
+uint64_t random64(void)
+{
+	static uint64_t x = 0x5eed;
+
+	return splitmix64(&x);
+}
+
+uint64_t random_below(uint64_t *state, uint64_t n) { return splitmix64(state) % n; }
+
+uint64_t option(const char *key, uint64_t otherwise)
+{
+	char text[32];
+	uint64_t n = 0;
+
+	if (!boot_option(key, text, sizeof(text)))
+		return otherwise;
+	for (const char *p = text; *p >= '0' && *p <= '9'; p++)
+		n = n * 10 + (uint64_t)(*p - '0');
+	return n;
 }
 
 pfn_t frame_at(const volatile void *p)
@@ -130,8 +157,7 @@ pfn_t frame_at(const volatile void *p)
 	return e & FH_P ? fh_pte_pfn(e) : 0;
 }
 
-/* The kit keeps pages for its records: they only grow, and are no loss. */
-static uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
+uint64_t kit_pages(void) { return (meta_end() - META_VA) / FH_PAGE; }
 
 void trim_tables(void)
 {
@@ -157,6 +183,14 @@ void tap_forget(void)
 	owned_before = frames_owned() - kit_pages();
 }
 
+int tap_plan(void)
+{
+	printf("1..%u\n", count->run);
+	if (count->failed)
+		printf("# %u of %u failed\n", count->failed, count->run);
+	return count->failed != 0;
+}
+
 int tap_end(void)
 {
 	malloc_trim();
@@ -165,8 +199,5 @@ int tap_end(void)
 	   "this env owns as many frames as at the start (HOSTILE 28)");
 	if (info->debug)
 		is(sys_env_ctl(0, FH_ENV_AUDIT, 0, 0), 0, "the audit recomputes every invariant and finds none broken");
-	printf("1..%u\n", run);
-	if (failed)
-		printf("# %u of %u failed\n", failed, run);
-	return failed != 0;
+	return tap_plan();
 }

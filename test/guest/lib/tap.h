@@ -38,8 +38,21 @@ void tap_forget(void);
 /* Free the page tables of the heap and of mappings that are empty now. */
 void trim_tables(void);
 
+/* For programs that print their lines into one TAP stream, one after the other: count on in *c, and begin each sentence with
+ * `prefix`. tap_plan ends the stream. */
+struct tap_lines {
+	unsigned run, failed;
+};
+void tap_for(struct tap_lines *c, const char *prefix);
+int tap_plan(void);
+
 uint64_t frames_owned(void);
-/* A sequence of numbers that is the same in every run. */
+/* Pages that the kit keeps for its records: they only grow, and are no loss. */
+uint64_t kit_pages(void);
+/* A sequence of numbers that is the same in every run; the next one of another sequence, below n, that goes by *state. */
 uint64_t random64(void);
+uint64_t random_below(uint64_t *state, uint64_t n);
+/* The number in `key=number` on the kernel's command line. */
+uint64_t option(const char *key, uint64_t otherwise);
 /* A page table entry of this space, and the frame it names. */
 pfn_t frame_at(const volatile void *p);

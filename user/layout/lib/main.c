@@ -5,7 +5,7 @@
 #include <string.h>
 
 static unsigned failed;
-static bool quiet;
+bool quiet;
 
 bool check(bool good, const char *sentence, ...)
 {
