@@ -202,14 +202,14 @@ def check_table(pool):
     ok(gallery <= rows, "docs/allocators.md has a row for each allocator of the gallery", gallery - rows)
     runs, _ = pool.submit(one, "tags", "traces", (1,), traces.standard()).result()
     wrong = []
-    for title, what, slack in (("space", lambda t: 100 * grade.space(t), 6), ("instr/op", grade.per_op, 10)):
+    for title, what, slack in (("space", lambda t: 100 * grade.space(t), 6), ("instr/op", grade.per_op, 40)):
         lines = next((t for t in tables if t.strip().startswith(title)), "").strip().split("\n")
         at = lines[0].split().index("tags") if "tags" in lines[0].split() else 1
         said_there = {line.split()[0]: float(line.split()[at].rstrip("%")) for line in lines[1:] if line.strip()}
         for n, t in runs[1].traces.items():
             if abs(said_there.get(n, -1e9) - what(t)) > max(slack, what(t) / 10):
                 wrong.append(f"{title} of {n}: {what(t):.0f} now, {said_there.get(n)} there")
-    ok(not wrong, "and its numbers for tags are today's, within a tenth (else: make docs-allocators)", *wrong)
+    ok(not wrong, "and its numbers for tags are today's, within a tenth or 40 instructions (else: make docs-allocators)", *wrong)
 
 
 def main():
