@@ -148,7 +148,8 @@ static uint64_t take_seed(int *argc, char **argv)
 	return seed;
 }
 
-/* One after another, each with its maps; then all of them at once. */
+/* One after another, each with its maps; then as many of them at once as have room, with so many frames for each at least. */
+#define DEMO_FRAMES 1400u
 int cmd_demo_layouts(int argc, char **argv)
 {
 	enum { MOST = 32 };
@@ -167,23 +168,25 @@ int cmd_demo_layouts(int argc, char **argv)
 		worst = status > worst ? status : worst;
 		n += in_layout(&m);
 	}
-	printf("all %u at once, on %u CPU%s:\n", n, info->ncpus, info->ncpus == 1 ? "" : "s");
-	struct spawn_options o = {.slots = slot_count() / (n + 1)};
 	struct fh_env me;
-	if (env_look(env_self(), &me) == 0)
-		o.quota = (fh_quota(me.account) - fh_owned(me.account)) / (n + 1);
+	uint64_t left = env_look(env_self(), &me) == 0 ? fh_quota(me.account) - fh_owned(me.account) : 0;
+	unsigned most = left / DEMO_FRAMES > MOST ? MOST : left >= DEMO_FRAMES ? (unsigned)(left / DEMO_FRAMES) : 1;
+	most = most < n ? most : n;
+	printf("all %u, %u at once, on %u CPU%s:\n", n, most, info->ncpus, info->ncpus == 1 ? "" : "s");
+	struct spawn_options o = {.slots = slot_count() / (most + 1), .quota = left / (most + 1)};
 	n = 0;
-	for (unsigned i = 0; module_get(i, &m) == 0 && n < MOST; i++) {
+	for (unsigned i = 0, end = 0; !end;) {
 		char *words[] = {m.name, "-q", NULL};
-		if (in_layout(&m) && spawn(&all[n], m.data, m.bytes, words, &o) == 0)
+		end = module_get(i++, &m) != 0;
+		if (!end && in_layout(&m) && spawn(&all[n], m.data, m.bytes, words, &o) == 0)
 			n++;
-		else if (in_layout(&m))
+		else if (!end && in_layout(&m))
 			worst = SH_FAILED;
-	}
-	while (n-- > 0) {
-		e = all[n];
-		int status = wait_for(e) ? SH_INTERRUPTED : report(e), buried = bury(e, n ? 0 : before);
-		worst = status > worst ? status : buried > worst ? buried : worst;
+		while ((end || n == most) && n > 0) {
+			e = all[--n];
+			int status = wait_for(e) ? SH_INTERRUPTED : report(e), buried = bury(e, n ? 0 : before);
+			worst = status > worst ? status : buried > worst ? buried : worst;
+		}
 	}
 	return worst;
 }
