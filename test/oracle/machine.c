@@ -408,8 +408,10 @@ bool machine_step(struct model *m, const struct call_of *c)
 	if (c->call == PT_UPDATE || (c->call == PT_SET && r >= 0))
 		if (old != want.old)
 			disagree("old entry or operations done: %#lx, not %#lx", old, want.old);
+	/* Of a run that is done the index is where the last round began: how many it took is the kernel's affair. */
 	for (unsigned i = 0; i < c->nops; i++)
-		if (kernel_ops[i].what != model_ops[i].what || kernel_ops[i].entry != model_ops[i].entry)
+		if ((kernel_ops[i].what ^ model_ops[i].what) & ~(fh_what_status(model_ops[i].what) ? 511ul << 18 : 0) ||
+		    kernel_ops[i].entry != model_ops[i].entry)
 			disagree("operation %u is written back as %#lx %#lx, not %#lx %#lx", i, kernel_ops[i].what, kernel_ops[i].entry,
 			         model_ops[i].what, model_ops[i].entry);
 	bool moved = changed(m);

@@ -181,8 +181,10 @@ static unsigned unmap(struct model *m, struct spot *at, uint64_t w, bool *kept)
 	*at->slot = w;
 	gone(m, was);
 	m_references(m, refs);
+	/* A large page is freed only where all is the caller's own: table and frames. */
 	for (uint64_t f = was.first; was.what != EMPTY && f < was.first + was.n; f++)
-		if (m->f[f].type == FH_DATA && refs[f] == 0 && m_authority(m, at->me, m->f[f].owner))
+		if (m->f[f].type == FH_DATA && refs[f] == 0 &&
+		    (was.what != LARGE || (at->me == at->owner && m->f[f].owner == at->me)) && m_authority(m, at->me, m->f[f].owner))
 			m_release(m, at->me, f);
 		else
 			*kept = true;
