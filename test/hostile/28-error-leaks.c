@@ -52,7 +52,7 @@ void attack(void)
 		a->batch = ~0ul;
 		want(&t, sys_thread_write(v->name, off), -FH_EINVAL, "pins, the last no frame");
 		want(&t, sys_frame_grant(data, 12345), -FH_ESRCH, "a grant to nobody");
-		want(&t, sys_frame_take(data, 64), -FH_EPERM, "a take of what isn't granted");
+		want(&t, sys_frame_take(data, data + 64 <= info->nframes ? 64 : 1), -FH_EPERM, "a take of what isn't granted");
 		want(&t, sys_env_ctl(v->env_name, FH_ENV_QUOTA, 1ul << 30, 0), -FH_EDQUOT, "more quota than there is");
 		want(&t, sys_thread_switch(STAGE->thread, 1, 0, 1), -FH_EPERM, "a stranger rung");
 		want(&t, sys_cpu_slice(info->cpu_pfn[0], 255, STAGE->thread), -FH_EPERM, "a stranger's slice");

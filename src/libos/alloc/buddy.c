@@ -181,13 +181,14 @@ static bool extend(void)
 	return false;
 }
 
+static size_t buddy_trim(struct allocator *);
+
 /* ---- What malloc calls ---- */
 
-static void *buddy_alloc(struct allocator *a, size_t n, size_t align)
+static void *take(size_t n, size_t align)
 {
 	unsigned order = order_for(n > align ? n : align), have;
 
-	(void)a;
 	if (order > MOST || (!heap.base && !begin()))
 		return NULL;
 	for (;;) {
@@ -211,6 +212,14 @@ static void *buddy_alloc(struct allocator *a, size_t n, size_t align)
 	}
 	*map_of(p) = (uint8_t)(USED | order);
 	return p;
+}
+
+/* A free block may be without pages while others still have theirs: when memory has run out those are for all. */
+static void *buddy_alloc(struct allocator *a, size_t n, size_t align)
+{
+	void *p = take(n, align);
+
+	return p || !buddy_trim(a) ? p : take(n, align);
 }
 
 static void buddy_free(struct allocator *a, void *p)
