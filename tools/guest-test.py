@@ -77,7 +77,7 @@ def run(a, sim, cpu, tap):
     build = "build/debug" if a.variant == "debug" else "build"
     os.makedirs("build/test-logs", exist_ok=True)
     log = f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}{'' if a.mem == '128M' else '.' + a.mem}.console"
-    modules = [f"{build}/root.elf", f"{build}/test/{a.name}.elf"] + [f"{build}/test/layout/{n}.elf" for n in a.others.split()]
+    modules = [f"{build}/root.elf", f"{build}/test/{a.name}.elf"] + [f"{build}/test/layout/{n}.elf" for n in a.others.replace(",", " ").split()]
     modules += glob.glob(f"{build}/test/{a.name}.tar")
     timeout = a.timeout or {"qemu": 60, "bochs": 60 + 30 * int(a.cpus)}[sim]
     with bochs.machine(sim, f"{build}/freehold.elf", modules, cpus=a.cpus, mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
