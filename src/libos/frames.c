@@ -237,7 +237,7 @@ int frame_put(pfn_t pfn, size_t n)
 }
 
 #define SOON 10u       /* yields in which a CPU lets go of what it is leaving */
-#define AT_LAST 100u   /* ms in which it must have */
+#define AT_LAST 1000u  /* ms in which it must have: a virtual CPU may be held up that long by its host */
 
 /* frame_retype, waiting while the frame is not quiet or still in use on a CPU. */
 static int retype(pfn_t pfn, unsigned type, unsigned tries)
