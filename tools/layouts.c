@@ -188,8 +188,8 @@ static int docs(void)
 	       "sees page-table entries.\n\n| layout | |\n| --- | --- |\n");
 	for (const struct layout *const *p = layouts; *p; p++)
 		printf("| [%s](#%s) | %s |\n", (*p)->name, (*p)->name, (*p)->title);
-	printf("\nA *seed* is the document that a layout was taken from, by its file name: what it says of itself, and where it had to be "
-	       "read with care, is below its picture.\n\n"
+	printf("\nA *seed* is the document that a layout was taken from, by its file name (it isn't in this tree): where it had to be read with "
+	       "care is below the picture.\n\n"
 	       "Pictures are drawn from the top address down. A box is what an area may use, with the rights of its pages, not what it has; a "
 	       "colon is a gap; an edge of dashes is where only the program knows. The kit's own areas (src/libos/plan.h) are in PML4 "
 	       "slots 508 and 509 in all of them, the kernel in 511.\n\n## A layout of your own\n\n"
@@ -207,7 +207,7 @@ static int docs(void)
 		const struct layout *l = *p;
 		printf("\n## %s\n\n%c%s. ", l->name, toupper(*l->title), l->title + 1);
 		if (l->seed)
-			printf("From `seeds/%s`. ", l->seed);
+			printf("From `%.*s`%s. ", (int)strcspn(l->seed, ","), l->seed, l->seed + strcspn(l->seed, ","));
 		printf("Table: [`src/libos/layout/%s.c`](../src/libos/layout/%s.c).\n\n", l->name, l->name);
 		picture(l);
 		printf("\n%s\n", l->teaches);

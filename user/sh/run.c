@@ -130,22 +130,26 @@ static int list_layouts(void)
 	return SH_OK;
 }
 
-/* Takes seed=N or seed=random out of the words. */
-static uint64_t take_seed(int *argc, char **argv)
+/* Takes seed=N or seed=random out of the words. False: N is no number. */
+static bool take_seed(int *argc, char **argv, uint64_t *seed)
 {
-	uint64_t seed = 0;
+	char *end;
 
+	*seed = 0;
 	if (*argc < 3 || strncmp(argv[2], "seed=", 5) != 0)
-		return 0;
-	while (strcmp(argv[2], "seed=random") == 0 && !seed)
-		seed = cpu_tsc() * 0x9e3779b97f4a7c15; /* so that near ones look different */
-	if (!seed)
-		seed = strtoul(argv[2] + 5, NULL, 0);
+		return true;
+	while (strcmp(argv[2], "seed=random") == 0 && !*seed)
+		*seed = cpu_tsc() * 0x9e3779b97f4a7c15; /* so that near ones look different */
+	if (!*seed) {
+		*seed = strtoul(argv[2] + 5, &end, 0);
+		if (*end || end == argv[2] + 5)
+			return false;
+	}
 	for (int i = 2; i < *argc; i++)
 		argv[i] = argv[i + 1];
 	(*argc)--;
-	printf("seed=%#lx\n", seed);
-	return seed;
+	printf("seed=%#lx\n", *seed);
+	return true;
 }
 
 /* One after another, each with its maps; then as many of them at once as have room, with so many frames for each at least. */
@@ -204,7 +208,10 @@ int cmd_run(int argc, char **argv)
 			return list_layouts();
 		argv++;
 		argc--;
-		o.seed = take_seed(&argc, argv);
+		if (!take_seed(&argc, argv, &o.seed)) {
+			printf("%s: give seed=N, a number, or seed=random\n", argv[2]);
+			return SH_FAILED;
+		}
 	}
 	if (argc < 2)
 		return SH_USAGE;

@@ -4,7 +4,7 @@
 const struct layout layout_osv_2022 = {
     .name = "osv_2022",
     .seed = "002_18d436c398ec6f73.txt, first half",
-    .title = "osv, with its areas where OSv has moved them",
+    .title = "OSv, with its areas where it has moved them",
     .teaches = "The same program, linked for another table: what knows the areas by name and not by number moves with them.",
     .said = "The seed has them in the upper half, see osv. Since 2022 the system itself has them here, below 0x8000_0000_0000.",
     .area = {

@@ -30,6 +30,6 @@ int main(int argc, char **argv)
 	if (!quiet)
 		maps_print(space_current());
 	else
-		printf("  %-12s %s, on cpu %lu\n", program_layout->name, failed ? "FAILED" : "done", upcall_word(UPCALL_OFFSET(cpu)));
+		printf("  %-12s %s, on cpu %lu\n", program_name, failed ? "FAILED" : "done", upcall_word(UPCALL_OFFSET(cpu)));
 	return failed != 0;
 }
