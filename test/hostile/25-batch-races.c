@@ -57,13 +57,13 @@ void attack(void)
 			count_bad(&t, "batch %u: %ld", i, r);
 	}
 	stop = true;
-	crew_end();
 	for (unsigned i = 0; i < 512; i++) { /* what stands in the table now is ours */
 		pte_t e = *window_slot(VA + i * FH_PAGE, 1);
 		if ((e & FH_P) && owner(fh_pte_pfn(e)) != env_self() && fh_pte_pfn(e) != 0)
 			count_bad(&t, "slot %u: %#lx", i, e);
 		clear(pt1, i);
 	}
+	crew_end(); /* its frames may have been named, too */
 	none_bad(&t, "%u batches, the words of %u changed by other CPUs meanwhile: each is read once, and what stands in the table is ours",
 		good + refused, raced);
 	for (unsigned i = 0; i < 4; i++)

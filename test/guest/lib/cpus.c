@@ -31,8 +31,9 @@ void cpus_end(void)
 {
 	for (unsigned c = 1; c < info->ncpus; c++)
 		hand_on(c, nobody.name, thread_main.name);
-	if (raw_end(&nobody) < 0)
-		panic("a thread that never ran can't be buried");
+	int r = raw_end(&nobody);
+	if (r < 0)
+		panic("a thread that never ran can't be buried: %s", error_name(r));
 }
 
 void cpu_leave(uint64_t name)

@@ -134,7 +134,11 @@ int raw_end(struct raw *r)
 	space_unmap(space_current(), r->base, RAW_PAGES);
 	if ((e = frame_put_typed(r->thread)) < 0)
 		return e;
-	return frame_put(r->frames, RAW_PAGES);
+	/* Another CPU may be looking at one of them: an operation that it will be refused. */
+	for (unsigned i = 0, tries = 0; i < RAW_PAGES && e == 0; i += e == 0)
+		while ((e = frame_put(r->frames + i, 1)) == -FH_EBUSY && tries++ < RAW_PATIENCE)
+			thread_sleep(1);
+	return e;
 }
 
 struct fh_regs raw_regs(const struct raw *r, unsigned offset)
