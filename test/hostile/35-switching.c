@@ -2,7 +2,7 @@
 #include "hostile.h"
 
 static volatile pfn_t second;
-static volatile bool stop;
+static volatile bool begun, stop;
 static volatile uint64_t switches, faulted;
 extern const char touch_here[], touch_on[];
 static volatile uint64_t *const page = (volatile uint64_t *)(VA + 5 * FH_PAGE);
@@ -14,7 +14,8 @@ static void hop(void *arg)
 	struct fh_thread_args *a = batch_area(&off, &size);
 	unsigned slot = (unsigned)(uintptr_t)arg;
 
-	while (!second) /* its slots are those of now, this thread's stack among them */
+	begun = true; /* on a stack that has its tables: the second root's slots are those of now */
+	while (!second)
 		relax();
 	while (!stop) {
 		*a = (struct fh_thread_args){.fields = FH_SET_ROOT, .root = switches % 2 ? pt4 : second};
@@ -49,7 +50,8 @@ void attack(void)
 	on_upcall(14, skip_it);
 	cpus_begin();
 	struct thread *hopper = thread_on(info->ncpus > 1 ? 1 : 0, hop, (void *)1ul);
-	thread_sleep(5);
+	while (!begun)
+		relax();
 	second = root_clone();
 	while (!switches)
 		relax();
