@@ -23,16 +23,18 @@ int64_t op(unsigned opcode, uint64_t flags, pfn_t table, unsigned index, pte_t e
 #define BATCH_OFF (FH_PAGE * 3 / 4)
 struct fh_op *batch_here(void) { return (struct fh_op *)((va_t)thread_self()->batch + BATCH_OFF); }
 
+unsigned updated;
 int64_t update(struct fh_op *ops, unsigned n)
 {
-	uint64_t done = 0, off = (va_t)ops - (va_t)thread_self()->batch;
+	uint64_t off = (va_t)ops - (va_t)thread_self()->batch;
 	int64_t r = 0;
 
-	while (done < n && (r == 0 || r == -FH_EAGAIN)) {
+	updated = 0;
+	while (updated < n && (r == 0 || r == -FH_EAGAIN)) {
 		if (r)
 			thread_sleep(1);
-		struct sys_result s = sys_pt_update(off + done * sizeof(*ops), n - done);
-		done += s.rdx;
+		struct sys_result s = sys_pt_update(off + updated * sizeof(*ops), n - updated);
+		updated += (unsigned)s.rdx;
 		r = s.rax;
 	}
 	return r;

@@ -42,8 +42,10 @@ extern pte_t old;
 int64_t op(unsigned opcode, uint64_t flags, pfn_t table, unsigned index, pte_t e, va_t va);
 static inline int64_t set(pfn_t table, unsigned index, pte_t e) { return op(FH_OP_SET, FH_FLUSH_LOCAL, table, index, e, 0); }
 static inline int64_t clear(pfn_t table, unsigned index) { return op(FH_OP_CLEAR, FH_FLUSH_LOCAL, table, index, 0, 0); }
-/* n operations at `ops` of this thread's batch (batch_here()) until all are done or one is refused. */
+/* n operations at `ops` of this thread's batch (batch_here()) until all are done or one is refused, in as many calls as
+ * interrupts make of it; how many are done is in `updated`. */
 struct fh_op *batch_here(void);
+extern unsigned updated;
 int64_t update(struct fh_op *ops, unsigned n);
 
 /* frame_retype, frame_get_typed and frame_free of one, or the end of the attack. */
