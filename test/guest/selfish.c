@@ -125,7 +125,7 @@ static void be_neighbour(void)
 			shared->failed++;
 		if (shared->attack == CONSOLE && shared->units % 32 == 0) { /* not what it is measured by */
 			text = batch_area(&offset, &size);
-			memset(text, ' ', 8);
+			memset(text, '\n', 8); /* nothing in front of a line of TAP */
 			int64_t r = sys_console_write(offset, 8);
 			shared->printed += r > 0 ? (uint64_t)r : 0;
 		}
