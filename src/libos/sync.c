@@ -19,6 +19,7 @@ struct waiter {
 	struct waiter *next;
 	struct thread *thread;
 	unsigned bell;
+	bool handed; /* the mutex is its own when it is woken */
 	int woken;
 };
 
@@ -78,48 +79,84 @@ static void waiter_sleep(struct waiter *w)
 		sys_thread_switch(0, 0, 1ul << w->bell, 0);
 }
 
-/* Wake it, and hand it the slice unless its own CPU is idle. *w may be gone once woken is set, the thread too: read them
- * before. */
+/* Wake it. Who wakes goes on, but for a waiter that has been handed the mutex: all others wait for that one, so it gets the
+ * slice, too, unless its own CPU is idle. *w may be gone once woken is set, the thread too: read them before. */
 static void waiter_wake(struct waiter *w)
 {
 	uint64_t thread = w->thread->name, bit = 1ul << w->bell;
 	const volatile struct fh_cpu *home = cpu_view((unsigned)w->thread->view->home); /* NULL: it has lost its slots */
-	bool elsewhere = home && !home->thread;
+	bool goes_on = !w->handed || (home && !home->thread);
 
 	__atomic_store_n(&w->woken, 1, __ATOMIC_RELEASE);
-	sys_thread_switch(thread, bit, 0, elsewhere ? LONG_AGO : 0);
+	sys_thread_switch(thread, bit, 0, goes_on ? LONG_AGO : 0);
 }
 
 /*
- * The mutex word: 0 free, 1 held, else newest waiter + 1 (held). Each waiter's `next` is the word it found: the list
- * runs from the newest to the oldest and ends with 1. Only the holder takes waiters out.
+ * The mutex word: bit 0 says whether it is held, the rest is the newest waiter's address, or 0. Each waiter's `next` is the
+ * one that was newest before it. Only the holder takes waiters out, the oldest first, before it lets go: so a waiter that is
+ * woken, and finds that another was faster, waits again as the newest. If it was handed on instead, at each unlock a thread
+ * would have to be woken as soon as there is a queue, and the queue would never end (a lock convoy). PATIENT ends the bad luck
+ * of a single waiter: after so many times it is handed the mutex.
  */
 #define HELD 1ul
+#define PATIENT 4u /* times that a waiter is woken in vain */
+#define SPINS 60u  /* looks at a mutex that a thread on another CPU has: about as long as two switches take */
 
 int mutex_try(struct mutex *m)
 {
 	uint64_t word = 0;
-	return __atomic_compare_exchange_n(&m->word, &word, HELD, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+
+	do
+		if (__atomic_compare_exchange_n(&m->word, &word, word | HELD, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			return 1;
+	while (!(word & HELD));
+	return 0;
+}
+
+/* Take it, or leave w as the newest waiter: false. */
+static bool take_or_queue(struct mutex *m, struct waiter *w)
+{
+	for (unsigned i = 0; info->ncpus > 1 && i < SPINS; i++, cpu_pause())
+		if (mutex_try(m))
+			return true;
+	uint64_t word = __atomic_load_n(&m->word, __ATOMIC_RELAXED), mine;
+	do {
+		w->next = (struct waiter *)(word & ~HELD);
+		mine = word & HELD ? (uint64_t)w | HELD : word | HELD;
+	} while (!__atomic_compare_exchange_n(&m->word, &word, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	return !(word & HELD);
 }
 
 void mutex_lock(struct mutex *m)
 {
 	struct waiter w;
-	uint64_t word = 0;
 
 	if (mutex_try(m))
 		return;
-	waiter_init(&w);
-	word = __atomic_load_n(&m->word, __ATOMIC_RELAXED);
-	for (;;) {
-		uint64_t mine = word ? (uint64_t)&w + HELD : HELD;
-		w.next = word > HELD ? (struct waiter *)(word - HELD) : NULL;
-		if (__atomic_compare_exchange_n(&m->word, &word, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
-			if (mine != HELD)
-				waiter_sleep(&w); /* whoever wakes us has made us the holder */
+	for (unsigned woken = 0;; woken++) {
+		waiter_init(&w);
+		w.handed = woken == PATIENT;
+		if (take_or_queue(m, &w))
 			return;
-		}
+		waiter_sleep(&w);
+		if (w.handed)
+			return;
 	}
+}
+
+/* The holder takes the oldest waiter out. */
+static struct waiter *take_oldest(struct mutex *m, uint64_t word)
+{
+	struct waiter *before = NULL, *oldest = (struct waiter *)(word & ~HELD);
+
+	for (; oldest->next; oldest = oldest->next)
+		before = oldest;
+	if (!before && !__atomic_compare_exchange_n(&m->word, &word, HELD, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		for (before = (struct waiter *)(word & ~HELD); before->next != oldest; before = before->next)
+			; /* others have come: it is behind them now */
+	if (before)
+		before->next = NULL;
+	return oldest;
 }
 
 void mutex_unlock(struct mutex *m)
@@ -128,20 +165,10 @@ void mutex_unlock(struct mutex *m)
 
 	if (__atomic_compare_exchange_n(&m->word, &word, 0, 0, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
 		return;
-	struct waiter *newest = (struct waiter *)(word - HELD), *before = NULL, *oldest = newest;
-	while (oldest->next) {
-		before = oldest;
-		oldest = oldest->next;
-	}
-	if (before) {
-		before->next = NULL;
-	} else if (!__atomic_compare_exchange_n(&m->word, &word, HELD, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
-		/* Others came while we looked: the oldest is now behind them. */
-		for (before = (struct waiter *)(word - HELD); before->next != oldest; before = before->next)
-			;
-		before->next = NULL;
-	}
-	waiter_wake(oldest);
+	struct waiter *w = take_oldest(m, word);
+	if (!w->handed)
+		__atomic_fetch_and(&m->word, ~HELD, __ATOMIC_RELEASE);
+	waiter_wake(w);
 }
 
 void condition_wait(struct condition *c, struct mutex *m)

@@ -1,9 +1,10 @@
 /*
- * sync.h - locks between the threads of an env, on thread_switch. Nothing here spins.
+ * sync.h - locks between the threads of an env, on thread_switch.
  *
  *   lock      for the kit's own short critical sections. Masks doorbell upcalls while held. A waiter hands its slice to
  *             the holder, again and again, until it has it; if that takes long, it naps in between. Usable in upcall handlers.
- *   mutex     sleeps. First come, first served; ownership is handed over.
+ *   mutex     sleeps, after a short look whether another CPU is about to let go. The longest waiter is woken first; who
+ *             comes just then may still be faster than it, a few times.
  *   condition sleeps; used with a mutex.
  *
  * No wake-up is lost: doorbell bits are sticky (DESIGN 3), and each waiter has a word of its own that says it was woken.
@@ -28,7 +29,7 @@ bool lock_mine(const struct lock *); /* does the running thread hold it? */
 
 struct waiter;
 struct mutex {
-	uint64_t word; /* 0 free; 1 held; else the newest waiter's address + 1 */
+	uint64_t word; /* bit 0: held; the rest: the newest waiter's address, or 0 */
 };
 void mutex_lock(struct mutex *);
 void mutex_unlock(struct mutex *);
