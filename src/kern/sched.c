@@ -239,11 +239,15 @@ struct fh_regs *switch_to(pfn_t to, pfn_t owner)
 	return schedule();
 }
 
+void sched_timer(void)
+{
+	if (!this_cpu()->timer_used) /* else it was for a sleeper: that begins no new slice, with new flushes to spend */
+		this_cpu()->slice_end = 0;
+}
+
 struct fh_regs *sched_tick(void)
 {
 	struct cpu *cpu = this_cpu();
-	if (!cpu->timer_used) /* else it was for a sleeper: that begins no new slice, with new flushes to spend */
-		cpu->slice_end = 0;
 	if (cpu->id == 0)
 		console_refresh();
 	if (cpu->thread)

@@ -74,7 +74,9 @@ _Noreturn void wait_idle(void); /* entry.asm */
 struct fh_regs *schedule(void);
 /* Run `to` (held; 0: nobody) for the rest of the slice if it can run, else whoever is next. Takes the reference. */
 struct fh_regs *switch_to(pfn_t to, pfn_t owner);
-/* The timer: next slice. */
+/* The timer has fired, once: whatever comes of that interrupt, the next slice sets it anew. */
+void sched_timer(void);
+/* Next slice. */
 struct fh_regs *sched_tick(void);
 /* The running thread has been told to stop. */
 struct fh_regs *sched_stop(void);

@@ -44,6 +44,8 @@ static __attribute__((noinline)) struct fh_regs *interrupt(uint64_t vector, stru
 	if (vector == VECTOR_PARK)
 		smp_park();
 #endif
+	if (vector == VECTOR_TIMER)
+		sched_timer();
 	if (regs && atomic_get(&this_cpu()->thread->stop))
 		return sched_stop();
 	if (vector == VECTOR_TIMER)
