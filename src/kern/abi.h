@@ -491,15 +491,17 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  * the owner, who goes on to say what stands in a window. A frame has one tenant; a table is granted when no CPU has
  * translations left from where it was linked before. env 0 withdraws what was granted, or nothing: it takes a window out
  * of the foreign table that links it (but not out of a table of the owner's ancestor), and returns when no CPU can reach
- * it by a link that is gone. When withdrawing returns EAGAIN the tenant has lost the frame; call again to wait. Freeing or
- * retyping a frame ends its grant.
+ * it by a link that is gone. When withdrawing returns EAGAIN the tenant can't take or link it any more, but may still reach
+ * it by a link from before: call again until it is 0. Until then nobody else is granted the window, either. Freeing or retyping
+ * a frame ends its grant.
  *
  *   EINVAL     no such frame, or its owner is the env named
  *   ESRCH      no such env
  *   EPERM      the frame isn't the caller's or a descendant's; a name without serial and no authority
  *   EBUSY      it is granted already; none of these types; another CPU is changing it
  *   ECANCELED  env is dead
- *   EAGAIN     the table isn't quiet yet and the slice's forced flushes are spent; or it is linked again and again
+ *   EAGAIN     the table isn't quiet yet and the slice's forced flushes are spent; or a former tenant's table, which another
+ *              CPU is changing, still links it
  */
 /*
  * frame_take(pfn, n) -> frames taken
@@ -563,9 +565,10 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  * Carry out n operations (struct fh_op, 16 bytes each) that stand in the batch frame from byte off on; rdx: how many are
  * wholly done. Old entries and status are written back in place. It stops at the first that is refused (its errno is the
- * result; the ones before it stay done), after a forced flush, and when an interrupt is pending: then the result is 0
- * and rdx < n, and the operation it stopped in has been advanced (count, index and pfn): call again from there. At least
- * 16 slots, or one of a PT2, are handled in a call. Flushes asked for by any operation are made once, at the end.
+ * result; the ones before it stay done), after a forced flush, when an interrupt is pending, and after some thousand slots
+ * (64 times as many as between two looks for interrupts): then the result is 0 and rdx < n, and the operation it stopped in
+ * has been advanced (count, index and pfn): call again from there. At least one slot is handled in a call. Flushes asked for
+ * by any operation are made once, at the end of the call.
  *
  *   EINVAL  no batch frame, or the range is misaligned or leaves it; as pt_set
  *   EPERM, EACCES, EBUSY, EEXIST, ENOENT, ENOSPC, EDQUOT, ECANCELED, EAGAIN  as pt_set
@@ -578,6 +581,7 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *
  *   EINVAL  unknown mode, no PT4, or the range leaves user space
  *   EPERM   no authority over the root
+ *   EBUSY   another CPU is changing the frame
  *   EAGAIN  the slice's forced flushes are spent
  */
 /*

@@ -93,8 +93,10 @@ static bool check_link(pfn_t t, uint64_t state, pte_t e, unsigned index)
 		return true;
 	audit_counts[c.n].refs++;
 	uint64_t link = atomic_get(&record(c)->link), here = (uint64_t)index << 16 | t.n << 32;
-	if (!same(owner_of(state_of(c)), owner_of(state)))
+	if (!same(owner_of(state_of(c)), owner_of(state))) {
 		check((link & ~1023ul) == here, "5 a foreign link is recorded in the child", c.n, link, here);
+		audit_counts[c.n].owned++;
+	}
 	return true;
 }
 
@@ -165,6 +167,9 @@ static void compare(pfn_t f, uint64_t state)
 		      audit_counts[f.n].owned);
 		check(fh_owned(account) <= fh_quota(account), "9 within its quota", f.n, fh_owned(account), fh_quota(account));
 	}
+	if (is_table(fh_type(state)))
+		check(audit_counts[f.n].owned == (linked_at(f) != 0), "5 a recorded link is there", f.n, linked_at(f),
+		      audit_counts[f.n].owned);
 	check(stamp_of(f) <= clock_now(), "3 no stamp is ahead of the clock", f.n, stamp_of(f), clock_now());
 }
 

@@ -5,7 +5,7 @@
 #include "types.h"
 
 #ifdef DEBUG
-/* Two counters for each frame, to recount into. */
+/* Two counters for each frame, to recount into: references; of an ENV the frames it owns, of a table its foreign links. */
 struct audit_count { uint32_t refs, owned; };
 extern struct audit_count *audit_counts;
 void audit_init(void);

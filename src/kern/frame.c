@@ -289,6 +289,7 @@ static long retype_from_data(pfn_t f, unsigned type, uint64_t state)
 }
 
 #define NOT_EMPTY REFUSE(ENOTEMPTY, "the env still owns frames")
+#define NOT_EMPTY_TABLE REFUSE(ENOTEMPTY, "the table still has present entries")
 #define NOT_STOPPED REFUSE(EBUSY, "the thread isn't stopped")
 
 static bool is_stopped(pfn_t t)
@@ -327,12 +328,14 @@ static long retype_to_data(pfn_t f, uint64_t state)
 		return NOT_EMPTY;
 	if (type == FH_THREAD && !is_stopped(f)) /* without claiming it: a ring, or the CPU that looks for it, would miss it */
 		return NOT_STOPPED;
+	if (is_table(type) && !table_empty(f)) /* without claiming it: who withdraws a window that it links would miss it */
+		return NOT_EMPTY_TABLE;
 	if (!claim_exact(f, idle)) /* [env 7] */
 		return REFUSE(EBUSY, "another CPU is changing the frame, or has just referred to it");
 	if (type == FH_ENV)
 		r = env_die(f);
-	if (is_table(type) && fh_count(atomic_get(&record(f)->link)) != 0)
-		r = REFUSE(ENOTEMPTY, "the table still has present entries");
+	if (is_table(type) && !table_empty(f))
+		r = NOT_EMPTY_TABLE;
 	if (type == FH_THREAD) {
 		if (!is_stopped(f))
 			r = NOT_STOPPED;

@@ -27,6 +27,7 @@ static inline uint64_t make_state(unsigned type, pfn_t owner, uint64_t refs)
 {
 	return type | refs << 8 | owner.n << 32;
 }
+static inline bool table_empty(pfn_t t) { return fh_count(atomic_get(&record(t)->link)) == 0; }
 static inline uint64_t stamp_of(pfn_t f) { return atomic_get(&record(f)->stamp) & FH_STAMP_MASK; }
 static inline pfn_t owner_of(uint64_t state) { return pfn(fh_owner(state)); }
 static inline bool is_table(unsigned type) { return type >= FH_PT1 && type <= FH_PT4; }

@@ -23,7 +23,9 @@ static long grant(pfn_t me, pfn_t f, uint64_t state, uint64_t name)
 		return r;
 	if (record(f)->tenant != 0)
 		r = REFUSE(EBUSY, "the frame is granted already: withdraw it first");
-	else if (is_table(fh_type(state)) && !quiet(stamp_of(f))) /* [link 16] */
+	else if (is_table(fh_type(state)) && (r = pt_unlinked(f, owner, to)) < 0)
+		;
+	else if (is_table(fh_type(state)) && !quiet(stamp_of(f))) /* [link 16] after that look: who unlinks stamps first */
 		r = REFUSE(EAGAIN, "the table has just been unlinked somewhere");
 	else {
 		atomic_set(&record(f)->tenant, env_name(to)); /* [link 17] */

@@ -48,7 +48,8 @@ static inline __attribute__((always_inline)) long decode(pfn_t me, uint64_t w, u
 	at->owner = owner_of(at->state);
 	at->level = level_of(fh_type(at->state));
 	if (at->level - 1 > 3)
-		return REFUSE(EINVAL, "the operation names no page table");
+		return fh_type(at->state) == FH_BUSY ? REFUSE(EBUSY, "another CPU is changing the table")
+		                                     : REFUSE(EINVAL, "the operation names no page table");
 	if (!authority(me, at->owner))
 		return REFUSE(EPERM, "no authority over the table");
 	unsigned limit = at->level == 4 ? FH_KERNEL_SLOT : 512;
@@ -87,6 +88,9 @@ static inline uint64_t extra(const struct at *at, pte_t e)
 {
 	return (e & FH_P) && !same(owner_of(state_of(entry_pfn(e))), at->me) ? FOREIGN : 0;
 }
+
+/* A look at the epochs of all CPUs is as much work as so many slots. */
+#define QUIET ((ncpus + 6) / 8)
 
 /* ---- Runs: slots of a locked table, from at->index on, n at most and that much work. Each returns how many it did; d->error says
  * what it stopped at ---- */
@@ -308,6 +312,7 @@ static long claim_slots(const struct at *at, pte_t e, uint64_t n, bool keep, str
 	if (slots == 0)
 		return REFUSE(EEXIST, "the slot already holds a present entry");
 	slots = MIN(slots, (nframes - first.n) / each);
+	d->extra = QUIET; /* claim_quiet looks at all CPUs */
 	long frames = claim_quiet(at->owner, first, slots * each, each); /* [lock 9] each or slots is 1 */
 	if (frames < 0)
 		return frames;
@@ -343,8 +348,8 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 	pfn_t c = entry_pfn(old), owner = owner_of(state_of(c));
 	d->extra = extra(at, old);
 	uint64_t idle = make_state(at->level + FH_PT1 - 2, owner, 0);
-	bool claimed = authority(at->me, owner) && claim_exact(c, idle);
-	d->kept = !claimed || fh_count(atomic_get(&record(c)->link)) != 0;
+	bool claimed = table_empty(c) && authority(at->me, owner) && claim_exact(c, idle);
+	d->kept = !claimed || !table_empty(c);
 	if (!d->kept) {
 		if (!same(at->me, owner))
 			env_repossess(owner, c);
@@ -353,6 +358,14 @@ static long unlink_slot(const struct at *at, pte_t e, struct done *d)
 	} else if (claimed)
 		atomic_set(&record(c)->state, idle);
 	return 1;
+}
+
+long pt_unlinked(pfn_t t, pfn_t owner, pfn_t tenant)
+{
+	uint64_t link = linked_at(t); /* [link 19] */
+	pfn_t by = owner_of(state_of(pfn(fh_link_parent(link))));
+	return link == 0 || same(by, tenant) || authority(by, owner)
+	           ? 0 : REFUSE(EAGAIN, "a former tenant's table still links it: withdraw it again");
 }
 
 /* The link word is read without a lock: it holds only once the lock of the parent it names does. Linking and unlinking
@@ -378,7 +391,7 @@ long pt_unlink_foreign(pfn_t t, pfn_t owner)
 		if (there)
 			return 0;
 	}
-	return REFUSE(EAGAIN, "the table is being linked and unlinked all the time");
+	return REFUSE(EAGAIN, "the table that links it is being changed by another CPU");
 }
 
 /* Up to n slots, of a PT2 but one if they may hold large pages: how many were done, or -errno. */
@@ -474,9 +487,11 @@ long pt_round(pfn_t me, struct fh_op *op, pfn_t *owner, uint64_t *work)
 	return 0;
 }
 
+#define ROUNDS 64u /* in a call */
+
 long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 {
-	uint64_t work = 0, flushes = 0;
+	uint64_t work = 0, rounds = 0, flushes = 0;
 	pfn_t flush = pfn(0), owner; /* flush: whose tables have been changed with FH_FLUSH_ALL */
 	long r = 0;
 	bool stop = false;
@@ -496,9 +511,9 @@ long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done)
 		}
 		*done += fh_what_count(op.what) == 0;
 		stop = epoch_cpu[mach_cpu()].forced != 0;
-		if (work >= ROUND && !stop) {
+		if (work >= ROUND && !stop) { /* the console's interrupts come by the PIC, and can't be seen: so not for ever */
 			work = 0;
-			stop = mach_interrupt_pending();
+			stop = mach_interrupt_pending() || ++rounds == ROUNDS;
 		}
 	}
 	if (flush.n)

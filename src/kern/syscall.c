@@ -57,8 +57,11 @@ static long sys_tlb_flush(ARGS)
 		return 0;
 	uint64_t n = a ? a : this_cpu()->thread->loaded;
 	pfn_t root = pfn(mach_index(n, nframes));
-	if (b > FH_TLB_ALL || n >= nframes || fh_type(state_of(root)) != FH_PT4)
+	if (b > FH_TLB_ALL || n >= nframes)
 		return REFUSE(EINVAL, "unknown mode, or no root");
+	if (fh_type(state_of(root)) != FH_PT4)
+		return fh_type(state_of(root)) == FH_BUSY ? REFUSE(EBUSY, "another CPU is changing the frame")
+		                                          : REFUSE(EINVAL, "the frame is no root");
 	if (!authority(me(), owner_of(state_of(root))))
 		return REFUSE(EPERM, "no authority over the root");
 	if (d && (!user_address(c) || d > (FH_KERNEL_BASE - c) / PAGE || !user_address(c + d * PAGE - 1)))

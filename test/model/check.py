@@ -115,6 +115,7 @@ MISTAKES = {
         ("NO_OWNER_CHECK", "", ASSERTION, "whose table it is by now isn't looked at: a stranger's window is unlinked"),
         ("NO_WAIT_UNLINKED", "", ASSERTION, "withdrawing what the tenant has unlinked doesn't wait"),
         ("GRANT_HOT", "STRANGERS", ASSERTION, "a table that isn't quiet is granted again"),
+        ("GRANT_LINKED", "STRANGERS", ASSERTION, "a table that a former tenant still links is granted again"),
     ],
     "env": [
         ("DIE_UNCLAIMED", "", ASSERTION, "an env dies before it is claimed: another CPU buries it first"),

@@ -5,12 +5,13 @@
  * Proved: when withdrawing has returned, no table of the tenant's leads to the window T and no CPU has it in its
  * paging-structure caches, and it stays so until T is granted again; T is never reached by anybody but its tenant of the
  * time; it is linked at most once; counts don't go below zero; who withdraws tries again only when a link was made
- * meanwhile; nobody is stuck.
+ * meanwhile, or the parent was BUSY; nobody is stuck.
  *
  * The machine: owner A (CPU 0) grants T to tenant 1, withdraws it, puts a frame of its own into it, and grants it to
  * tenant 2, or to 1 again. CPUs 1 and 2 are those of the tenants: with -DSTRANGERS one each, else both of tenant 1; they link T
- * into a slot of parent table 1 or 2 and unlink it, LINKS times each. A withdrawal may be refused after it has unlinked
- * (-EAGAIN); then A may try to grant T anew without waiting, which must see for itself that T is quiet.
+ * into a slot of parent table 1 or 2 and unlink it, LINKS times each. A withdrawal may be refused (-EAGAIN), once after it has
+ * unlinked, and once before, because another CPU keeps the parent BUSY; then A may try to grant T anew without waiting, which
+ * must see for itself that T is linked nowhere, and quiet.
  * At any time another CPU of A's may free T, and a stranger make it a window of its own, granted to tenant 1: A, still in the
  * call, must not unlink that.
  * Left out: the ticket (lock.pml), the epochs' inner life (epoch.pml): loading a root is one step. Bounds: LINKS,
@@ -145,7 +146,10 @@ inline withdraw() {
 #ifndef TENANT_LAST
 		assert(tries <= LINKS + LINKS + 1);
 #endif
-		lock(l);                                             /* [link 13] that parent's lock */
+		if
+		:: busy > 0 -> busy--; gave_up = true; break         /* it is BUSY: -EAGAIN */
+		:: lock(l)                                           /* [link 13] that parent's lock */
+		fi;
 		there = (link == l);                                 /* [link 14] under it: still this slot? */
 #ifdef NO_REVALIDATE
 		there = true;
@@ -173,8 +177,9 @@ inline withdraw() {
 	atomic { l = 0; there = false };
 	if
 	:: owner != 1 -> skip
-	:: refusals > 0 -> refusals--; waited = false                /* -EAGAIN: unlinked, but not waited for */
-	:: owner == 1 ->
+	:: gave_up -> waited = false
+	:: !gave_up && refusals > 0 -> refusals--; waited = false    /* -EAGAIN: unlinked, but not waited for */
+	:: !gave_up && owner == 1 ->
 #ifdef NO_WAIT_UNLINKED
 		if
 		:: tries > 0 -> s = stamp; quiet_wait(s)
@@ -186,16 +191,24 @@ inline withdraw() {
 #endif
 		atomic { if :: owner == 1 -> held = 0; waited = true; assert(unreached) :: else fi }
 	fi;
-	atomic { s = 0; tries = 0 }
+	atomic { s = 0; tries = 0; gave_up = false }
 }
 
 proctype Owner() {
-	byte c = 0, s, l, tries, n, to = 1, refusals = 1;
-	bool waited = true, there;
+	byte c = 0, s, l, tries, n, to = 1, refusals = 1, busy = 1;
+	bool waited = true, there, gave_up;
 	do
 	:: owner != 1 -> break
 	:: owner == 1 && n < ROUNDS -> n++;
 		/* frame_grant(T, to) */
+		if
+#ifndef GRANT_LINKED
+		:: link != 0 && tenant_of(link) != to -> goto granted /* [link 19] linked by another still: -EAGAIN */
+		:: else
+#else
+		:: true
+#endif
+		fi;
 		if
 #ifndef GRANT_HOT
 		:: !(epoch[1] > stamp && epoch[2] > stamp) -> skip   /* [link 16] not quiet: -EAGAIN */
@@ -206,14 +219,14 @@ proctype Owner() {
 			atomic {
 				if
 				:: owner == 1 -> /* T's own lock is held */
-					assert(!cached[1] && !cached[2]);
+					assert(link != 0 || (!cached[1] && !cached[2]));
 					held = to;
 					tenant = to                  /* [link 17] */
 				:: else
 				fi
 			}
 		fi;
-		withdraw();
+granted:	withdraw();
 		/* what A now puts into T is A's alone */
 		assert(!waited || owner != 1 || unreached);
 		if
@@ -224,8 +237,10 @@ proctype Owner() {
 		fi
 	:: owner == 1 && n == ROUNDS -> break
 	od;
+	refusals = 0;
+	busy = 0;
 	if
-	:: !waited -> s = stamp; quiet_wait(s)
+	:: !waited -> withdraw()                                     /* until it is 0 */
 	:: else
 	fi;
 	assert(owner != 1 || unreached);

@@ -1,6 +1,6 @@
 /*
  * lock.pml - the lock of a page table: a ticket, then a bit of the state word taken together with type and owner. Read
- * it beside table_lock, table_unlock and claim_exact in src/kern/frame.h, install_claimed in pt.c, await_quiet in epoch.c.
+ * it beside record_lock, record_unlock and claim_exact in src/kern/frame.h, install_claimed in pt.c, await_quiet in epoch.c.
  *
  * Proved: one CPU at a time holds a table's lock, and the table keeps type and owner meanwhile; a ticket holder never
  * finds the bit set; nobody is stuck: not on a table that has become something else, and not in a circle of lock, BUSY

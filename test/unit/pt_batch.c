@@ -20,6 +20,13 @@ static struct fh_op run_of(unsigned opcode, pfn_t table, unsigned index, unsigne
 
 static long update(uint64_t n) { return pt_update(root, ops, n, &done); }
 
+/* All n, in as many calls as it takes. */
+static void finish(uint64_t n)
+{
+	for (uint64_t at = 0; at < n; at += done)
+		gives(pt_update(root, ops + at, n - at, &done), 0);
+}
+
 TEST("no operations are done at once")
 {
 	gives(update(0), 0);
@@ -202,7 +209,7 @@ TEST("a run over a table of links goes on past 64 slots, and a run of words repe
 	ops[0] = run_of(FH_OP_SET, t.t[3], 1, 511, 0xa30);
 	ops[1] = run_of(FH_OP_CLEAR, t.t[2], 1, 511, 0xc50);
 	ops[2] = run_of(FH_OP_CLEAR, t.t[4], 1, 510, 0xe70);
-	gives(update(3), 0);
+	finish(3);
 	for (unsigned i = 1; i < 511; i++) {
 		assert_int_equal(raw(t.t[3], i), 0xa30);
 		assert_int_equal(raw(t.t[2], i), 0xc50);
@@ -252,6 +259,23 @@ TEST("it looks for interrupts every 64 slots or 32 operations, sooner among othe
 	machine.interrupt_at = 1;
 	gives(update(1), 0);
 	assert_int_equal(fh_what_count(ops[0].what), 40 - 16);
+}
+
+TEST("a call ends after 64 looks for interrupts, pending or not: the console's can't be seen")
+{
+	begin();
+	for (unsigned i = 0; i < 100; i++)
+		ops[i] = run_of(FH_OP_READ, t.t[2], i, 1, 0);
+	gives(update(100), 0);
+	assert_int_equal(done, 64);
+	assert_int_equal(machine.checks, 64);
+	gives(pt_update(root, ops + 64, 36, &done), 0);
+	assert_int_equal(done, 36);
+	ops[0] = run_of(FH_OP_CLEAR, t.t[2], 1, 511, 0xc50);
+	gives(update(1), 0);
+	assert_int_equal(done, 0);
+	assert_int_equal(fh_what_index(ops[0].what), 1 + 64);
+	assert_int_equal(fh_what_count(ops[0].what), 511 - 64);
 }
 
 TEST("an operation that forced a flush is the last of its call")
