@@ -162,15 +162,20 @@ static void frames(void)
 /* ---- Page tables ---- */
 
 /* A batch up to where the kernel looks for interrupts (pt_round): LOOK of work, 1 for an operation and FOREIGN more if the table
- * is another's, 1 for a slot and FOREIGN more if the check of what it names walks. */
+ * is another's, 1 for a slot and FOREIGN more if the check of what it names walks; QUIET more where it asks whether all CPUs are
+ * past a stamp. */
 #define LOOK 64u
 #define FOREIGN 3u
+#define QUIET ((info->ncpus + 6) / 8)
 
 /* The longest run, and as many single operations, from slot 0 of a table whose entries `before` sets. */
 static void runs(unsigned op, uint64_t before, pfn_t table, uint64_t e, bool foreign, unsigned zeroed)
 {
 	unsigned weight = foreign ? 1 + FOREIGN : 1, slots = (LOOK - 1 + weight - 1) / weight;
-	unsigned each = 1 + weight + (fh_owner(frame_record(table)->state) == env[0] ? 0 : FOREIGN), ops = (LOOK + each - 1) / each;
+	unsigned each = 1 + weight + (fh_owner(frame_record(table)->state) == env[0] ? 0 : FOREIGN), ops;
+
+	each += zeroed ? QUIET : 0;
+	ops = (LOOK + each - 1) / each;
 
 	LONGEST("pt_update", zeroed * slots,
 	        fill(0, FH_OP_UNMAP_FREE, 0, table, 0, 512, 0); MUST(update_all(1));
@@ -316,7 +321,8 @@ __asm__(".pushsection .text.sleeper,\"ax\"\n"
         ".popsection\n");
 extern const char longest_sleeper[];
 
-/* The longest pause between two readings of the clock, over some ticks, each with the screen to be drawn. */
+/* The longest pause between two readings of the clock, over some ticks, each with the screen to be drawn. Machine time goes on
+ * while the simulator has turned to another CPU: the caller takes the shortest of several. */
 static uint64_t longest_gap(unsigned ms)
 {
 	uint64_t size, offset, longest = 0;
@@ -339,7 +345,7 @@ static uint64_t longest_gap(unsigned ms)
  * timer and halts: what comes after that is as long as the first, and not part of it. */
 static void slices(void)
 {
-	uint64_t walk = ~0ul, idle = ~0ul;
+	uint64_t walk = ~0ul, idle = ~0ul, tick = ~0ul;
 
 	for (int i = 0; i < REPEATS; i++) {
 		bench_begin();
@@ -355,7 +361,11 @@ static void slices(void)
 	}
 	note_longest("thread_switch", walk);
 	note_longest("thread_switch/idle", idle - walk);
-	note_longest("tick", longest_gap(60));
+	for (int i = 0; i < REPEATS; i++) {
+		uint64_t gap = longest_gap(30);
+		tick = gap < tick ? gap : tick;
+	}
+	note_longest("tick", tick);
 	LONGEST("cpu_slice", 0, , sys_cpu_slice(info->cpu_pfn[0], my_slot, thread_main.name) == 0);
 }
 
