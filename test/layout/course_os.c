@@ -88,6 +88,22 @@ static void map_twice(void)
 
 /* ---- 2 ---- */
 
+/* What the kernel can't write to itself is no process's. */
+static void refuse_kernel(void)
+{
+	static const pa_t tables = 0x4000, tables_end = 0x8000;
+	struct extent text = layout_named("[text]"), rodata = layout_named("[rodata]");
+	const pa_t no[] = {tables, tables + FH_PAGE, tables_end - FH_PAGE, text.lo - USER_END, text.hi - FH_PAGE - USER_END,
+	                   rodata.lo - USER_END, rodata.hi - FH_PAGE - USER_END, COURSE_DEVICES, COURSE_DEVICES_END - FH_PAGE};
+
+	for (unsigned i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		expect_returns(course_map(&process[0], 0x20000, no[i], 1, RW), -EFAULT, "a process gets no page at %#lx", no[i]);
+	expect_returns(course_map(&process[0], 0x20000, tables - FH_PAGE, 2, RW), -EFAULT, "nor a range whose last page is one of the tables");
+	expect_returns(course_map(&process[0], 0x20000, tables_end - FH_PAGE, 2, RW), -EFAULT, "nor one from the tables into the code");
+	for (unsigned i = 0; i < 2; i++)
+		expect(!(space_get(&process[0].space, 0x20000 + i * FH_PAGE) & FH_P), "nothing is mapped then");
+}
+
 static void alias(void)
 {
 	struct entry e;
@@ -112,6 +128,17 @@ static void alias(void)
 		       "past it the heap's gigabyte begins");
 	expect_returns(course_map(&process[0], 0x20000, ram, 1, RW), -EFAULT, "a process gets no page past it");
 	expect_returns(course_map(&process[0], 0x20000, ram - FH_PAGE, 2, RW), -EFAULT, "nor a range that reaches past it");
+	for (pa_t pa = FH_PAGE; pa < 0x4000; pa += FH_PAGE) { /* between the vectors and the tables */
+		volatile char *p = (volatile char *)course_at(pa + FH_PAGE) - 1;
+		expect_is(*p, 0, "the last byte of page %#lx", pa);
+		*p = 5;
+		expect_is(*p, 5, "written");
+	}
+	expect_returns(course_map(&process[0], 0x20000, FH_PAGE, 3, RW), 0, "a process gets these pages");
+	e = touch_by(0, 0x22fff);
+	expect(e.regs.vector == FH_VEC_SYSCALL && *(volatile char *)course_at(0x3fff) == 6, "and works there");
+	expect_is(space_unmap(&process[0].space, 0x20000, 3), 0, "they are taken from it");
+	refuse_kernel();
 }
 
 /* ---- 3, 4 ---- */
