@@ -177,8 +177,10 @@ int64_t course_mmio(pa_t device, uint64_t bytes)
 	va_t va = mmio_top - room;
 	/* Nothing but the heap can be in the way, and it reserves what it has. */
 	int r = va >= HEAP && !region_busy(s, va, mmio_top) ? 0 : -ENOMEM;
-	if (r == 0)
-		r = reserve(va, mmio_top, RW, REGION_SHARE, fault_guard, "[mmio]");
+	/* The rest of its last MiB is nobody's, and no fork fills it. */
+	if (r == 0 && ((r = reserve(va, va + n * FH_PAGE, RW, REGION_SHARE, fault_guard, "[mmio]")) < 0 ||
+	               (r = reserve(va + n * FH_PAGE, mmio_top, 0, REGION_SHARE, fault_guard, "[mmio]")) < 0))
+		region_cut(s, va, mmio_top);
 	if (r == 0 && (r = space_fill(s, va, n, RW)) < 0)
 		region_cut(s, va, mmio_top);
 	if (r == 0) {
