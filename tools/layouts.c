@@ -196,8 +196,9 @@ static int docs(void)
 	       "1. `src/libos/layout/NAME.c`: the table. All of `src/libos/layout/flat.c`, for one:\n\n");
 	if (example("src/libos/layout/flat.c"))
 		return 1;
-	printf("\n2. `X(NAME)` in `src/libos/layout/list.h`.\n3. `user/layout/NAME.c`: a program that lives in it, "
-	       "`void layout_work(void)`. `make run CMD='run layout NAME; halt'`; a table that can't be is refused by `make`, in words.\n"
+	printf("\n2. `X(NAME)` in `src/libos/layout/list.h`. From now on `make test` fails, in `test/static/layouts.sh`, until "
+	       "`test/layout/NAME.c` of step 4 is there and `make docs` has drawn the table here.\n3. `user/layout/NAME.c`: a program that lives in it, "
+	       "`void layout_work(void)`, with something in each area but a heap or a room for mappings: `test/boot/layouts.py` looks at its maps. `make run CMD='run layout NAME; halt'`; a table that can't be is refused by `make`, in words.\n"
 	       "4. `test/layout/NAME.c`: what must hold, in numbered lines; `make test-layouts`. `make docs` draws its picture here.\n\n"
 	       "[`layout.h`](../src/libos/layout.h) says what the words of a table mean. A rule that a table can't say is a function: "
 	       "`arrange` (the parent moves areas), `stack` (what is on the first one), `start` (what is mapped before main), `choose` "

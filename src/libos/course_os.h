@@ -42,7 +42,8 @@ struct course_process {
 	struct space space; /* nothing but the lower half */
 };
 int course_process_new(struct course_process *);
-/* Map n pages of RAM at va. -EINVAL: not in the lower half, unaligned; -EFAULT: no RAM there; -EEXIST: mapped already. */
+/* Map n pages of RAM at va. -EINVAL: not in the lower half, unaligned; -EEXIST: mapped already; -EFAULT: no RAM there, or the
+ * kernel's page tables, code or constants, which it can't write to itself; -ENOMEM. */
 int course_map(struct course_process *, va_t va, pa_t pa, size_t n, unsigned rights);
 /* Its lower half becomes the kernel's, too; NULL: none is. */
 int course_switch(struct course_process *);

@@ -50,9 +50,9 @@ const char *elf_check(const void *elf, size_t bytes);
 
 /*
  * Like Unix fork: the child env continues as a copy of the calling thread alone. Returns 1 in the parent with *child
- * set, 0 in the child, or -errno. Heap, mappings and the stack are copy-on-write; the image's data and the kit's records
- * are copied at once, because the fault handler itself needs them, as are the stacks of other threads, which may go on
- * meanwhile. The first thread's call, outside handlers (-EBUSY).
+ * set, 0 in the child, or -errno. Heap, mappings and the stack are copy-on-write; the image's data (in the layout flat its
+ * code, too: what can be written) and the kit's records are copied at once, because the fault handler itself needs them, as
+ * are the stacks of other threads, which may go on meanwhile. The first thread's call, outside handlers (-EBUSY).
  */
 int env_fork(struct env **child);
 /*

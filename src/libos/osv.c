@@ -86,7 +86,7 @@ int osv_start(void)
 static struct mutex loading;
 static struct {
 	bool used;
-	va_t next; /* first address that no object has had */
+	va_t next; /* where the last object that moved ends: the next one is put behind it, if it fits there */
 } namespaces[OSV_NAMESPACES];
 
 va_t osv_namespace_base(unsigned i)
@@ -169,13 +169,38 @@ static int place(void *name, va_t va, size_t pages, unsigned rights, const void 
 	return e < 0 ? e : child_place(s, va, bytes ? page_up(lead + bytes) / FH_PAGE : 0, rights, src, bytes, lead);
 }
 
+/* Room for an object that moves; 0: none. Where others were unloaded it is used last. */
+static va_t room(unsigned i, uint64_t bytes)
+{
+	struct space *s = space_current();
+	va_t base = osv_namespace_base(i), end = base + OSV_NAMESPACE_BYTES;
+
+	space_lock(s);
+	va_t lo = region_gap_up(s, namespaces[i].next, end, bytes, FH_PAGE);
+	lo = lo ? lo : region_gap_up(s, base, end, bytes, FH_PAGE);
+	space_unlock(s);
+	return lo;
+}
+
+/* May an object that doesn't move be there? In its namespace; the program's own also where no namespace could be. */
+static bool belongs(unsigned i, va_t lo, va_t hi)
+{
+	va_t base = osv_namespace_base(i);
+
+	if (lo >= base && hi <= base + OSV_NAMESPACE_BYTES)
+		return true;
+	return i == 0 && (hi <= base || lo >= osv_namespace_base(OSV_NAMESPACES - 1) + OSV_NAMESPACE_BYTES);
+}
+
 static const char *load(unsigned i, const struct image *im, struct osv_object *o)
 {
 	struct space *s = space_current();
-	va_t bytes = im->hi - im->lo, lo = im->moves ? namespaces[i].next : im->lo, end = osv_namespace_base(i) + OSV_NAMESPACE_BYTES;
+	va_t bytes = im->hi - im->lo, lo = im->moves ? room(i, bytes) : im->lo;
 
-	if (im->moves && bytes > end - lo)
+	if (!lo && im->moves)
 		return "no room for it in the 8 GiB of its namespace";
+	if (!im->moves && !belongs(i, lo, lo + bytes))
+		return "not in the 8 GiB of its namespace";
 	if (lo < layout_heap.hi && lo + bytes > layout_named("[text]").lo)
 		return "overlaps the kernel";
 	space_lock(s);

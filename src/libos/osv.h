@@ -54,10 +54,11 @@ int osv_namespace_new(void);
 va_t osv_namespace_base(unsigned i);
 /* Unload all that has been loaded at its addresses. 0; -EINVAL: no such namespace, or 0; -errno. */
 int osv_namespace_end(unsigned i);
-/* Load an ELF file (image.h). One that can move goes behind the last one in its namespace, as long as there is room; one that can't
- * goes where it says, if nothing is there, least of all the kernel. NULL, or what is wrong, in words. */
+/* Load an ELF file (image.h). One that can move goes behind the last one in its namespace, or where there is room; one that can't
+ * goes where it says, if that is in its namespace (0: or outside all of them and what lies between) and nothing is there, least
+ * of all the kernel. NULL, or what is wrong, in words. */
 const char *osv_load(unsigned i, const void *elf, size_t bytes, struct osv_object *);
-/* 0 or -errno. Its addresses are not used again before the namespace ends. */
+/* 0 or -errno. Its addresses are used again when the namespace has no others. */
 int osv_unload(struct osv_object *);
 
 /* -- between osv*.c -- */

@@ -261,13 +261,20 @@ static int64_t shm_map(unsigned i, uint64_t id)
 	struct resea_range *r = range_new(t, shared[id].pages * FH_PAGE, &exhausted);
 	if (!r)
 		return -ENOMEM;
+	int e = 0;
+	size_t k = 0;
+	for (; k < shared[id].pages && e == 0; k += e == 0) /* frames of the server's, in a table of the task's */
+		e = map(i, r->lo + k * FH_PAGE, fh_pte_pfn(space_get(&space_main, shared[id].va + k * FH_PAGE)), RW);
+	if (e < 0) { /* as if it had not been asked for: nobody has had the addresses */
+		struct space s = child_space(t->env);
+		space_unmap(&s, r->lo, k);
+		space_unpeek(&s);
+		t->next = r->lo;
+		*r = (struct resea_range){0, 0, 0};
+		return e;
+	}
 	r->shm = (unsigned)id;
 	shared[id].users++;
-	for (size_t k = 0; k < shared[id].pages; k++) { /* frames of the server's, in a table of the task's */
-		int e = map(i, r->lo + k * FH_PAGE, fh_pte_pfn(space_get(&space_main, shared[id].va + k * FH_PAGE)), RW);
-		if (e < 0)
-			return e;
-	}
 	return (int64_t)r->lo;
 }
 
@@ -306,6 +313,7 @@ static int64_t range_free(unsigned i, va_t va)
 	if (r->shm)
 		shared[r->shm].users--;
 	*r = (struct resea_range){0, 0, 0};
+	forget(&(struct resea_task){0}); /* it may have been the last one that shows it */
 	return e;
 }
 

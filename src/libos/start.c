@@ -110,8 +110,10 @@ static void add_stack(const struct area *a)
 
 static void add_area(const struct area *a, const struct extent *p)
 {
+	bool constant = !(a->rights & RIGHT_W); /* what can be written is data, whatever is in it */
+
 	if (a->kind == AREA_TEXT || a->kind == AREA_RODATA)
-		add(p->lo, p->hi, a->rights, REGION_SHARE, a->name);
+		add(p->lo, p->hi, a->rights, constant ? REGION_SHARE : REGION_COPY, a->name);
 	else if (a->kind == AREA_DATA || a->kind == AREA_BSS || a->kind == AREA_ARGS)
 		add(p->lo, p->hi, a->rights, REGION_COPY, a->name);
 	else if (a->kind == AREA_GUARD)

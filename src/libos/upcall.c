@@ -8,8 +8,11 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "console.h"
+#include "layout.h"
 #include "start.h"
 #include "startup.h"
 #include "syscall.h"
@@ -103,6 +106,26 @@ static bool handle(struct fh_context *c)
 	return done;
 }
 
+const char *upcall_where(uint64_t rip, char *buffer, size_t n)
+{
+	char name[32];
+	uint64_t bias = rip >= layout_here.bias ? layout_here.bias : 0; /* the file doesn't know where it was moved */
+
+	for (unsigned i = 0; i < info->nmodules; i++) {
+		const char *file = info->strings + info->module[i].command;
+		size_t len = strcspn(file, " ");
+		if (strcmp(startup_name(file, name, sizeof(name)), program_name) != 0)
+			continue;
+		if (len > 4 && memcmp(file + len - 4, ".elf", 4) == 0)
+			len -= 4;
+		snprintf(buffer, n, "addr2line -fe %.*s.debug.elf %#lx", (int)len, file, rip - bias);
+		return buffer;
+	}
+	/* Part of another's file, or of a module that is an archive. */
+	snprintf(buffer, n, "addr2line -fe %s.debug.elf %#lx (find build -name %s.debug.elf)", program_name, rip - bias, program_name);
+	return buffer;
+}
+
 void upcall_dispatch(struct fh_context *c)
 {
 	bool done = false;
@@ -120,7 +143,8 @@ void upcall_dispatch(struct fh_context *c)
 		fault_explain(c->address, c->regs.error);
 	if (c->regs.vector == GENERAL_PROTECTION)
 		kputs("  a non-canonical address, a privileged instruction, or a bad selector\n");
-	printf("  where: addr2line -fe build/%s.debug.elf %#lx (build/debug/ with DEBUG=1)\n", program_name, c->regs.rip);
+	char command[128];
+	printf("  where: %s\n", upcall_where(c->regs.rip, command, sizeof(command)));
 	exit(128 + (int)(c->regs.vector & 127));
 }
 

@@ -51,6 +51,9 @@ static inline void upcalls_restore(uint64_t old)
 
 /* Print vector, address, rip and registers of a context. */
 void upcall_report(const struct fh_regs *, uint64_t address, const char *what);
+/* The command that names the source line of an instruction of this program, into buffer; returns buffer. The program's file is
+ * the module with its name. */
+const char *upcall_where(uint64_t rip, char *buffer, size_t n);
 const char *upcall_vector_name(unsigned vector);
 
 /* Prepare an upcall frame (mapped at `frame` here, at self_va in the thread that will use it). */

@@ -88,6 +88,22 @@ static void map_twice(void)
 
 /* ---- 2 ---- */
 
+/* What the kernel can't write to itself is no process's. */
+static void refuse_kernel(void)
+{
+	static const pa_t tables = 0x4000, tables_end = 0x8000;
+	struct extent text = layout_named("[text]"), rodata = layout_named("[rodata]");
+	const pa_t no[] = {tables, tables + FH_PAGE, tables_end - FH_PAGE, text.lo - USER_END, text.hi - FH_PAGE - USER_END,
+	                   rodata.lo - USER_END, rodata.hi - FH_PAGE - USER_END, COURSE_DEVICES, COURSE_DEVICES_END - FH_PAGE};
+
+	for (unsigned i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+		expect_returns(course_map(&process[0], 0x20000, no[i], 1, RW), -EFAULT, "a process gets no page at %#lx", no[i]);
+	expect_returns(course_map(&process[0], 0x20000, tables - FH_PAGE, 2, RW), -EFAULT, "nor a range whose last page is one of the tables");
+	expect_returns(course_map(&process[0], 0x20000, tables_end - FH_PAGE, 2, RW), -EFAULT, "nor one from the tables into the code");
+	for (unsigned i = 0; i < 2; i++)
+		expect(!(space_get(&process[0].space, 0x20000 + i * FH_PAGE) & FH_P), "nothing is mapped then");
+}
+
 static void alias(void)
 {
 	struct entry e;
@@ -112,6 +128,17 @@ static void alias(void)
 		       "past it the heap's gigabyte begins");
 	expect_returns(course_map(&process[0], 0x20000, ram, 1, RW), -EFAULT, "a process gets no page past it");
 	expect_returns(course_map(&process[0], 0x20000, ram - FH_PAGE, 2, RW), -EFAULT, "nor a range that reaches past it");
+	for (pa_t pa = FH_PAGE; pa < 0x4000; pa += FH_PAGE) { /* between the vectors and the tables */
+		volatile char *p = (volatile char *)course_at(pa + FH_PAGE) - 1;
+		expect_is(*p, 0, "the last byte of page %#lx", pa);
+		*p = 5;
+		expect_is(*p, 5, "written");
+	}
+	expect_returns(course_map(&process[0], 0x20000, FH_PAGE, 3, RW), 0, "a process gets these pages");
+	e = touch_by(0, 0x22fff);
+	expect(e.regs.vector == FH_VEC_SYSCALL && *(volatile char *)course_at(0x3fff) == 6, "and works there");
+	expect_is(space_unmap(&process[0].space, 0x20000, 3), 0, "they are taken from it");
+	refuse_kernel();
 }
 
 /* ---- 3, 4 ---- */
@@ -207,22 +234,109 @@ static void devices(void)
 	expect_returns(course_mmio(COURSE_DEVICES + 8, FH_PAGE), -EINVAL, "unaligned");
 }
 
-static void high_vectors(void)
+/* In a child, because the choice is made once. Returns how much was wrong. */
+static int act_low_vectors(void *arg)
 {
+	int bad = !expect_returns(course_mmio(COURSE_DEVICES + COURSE_SLICE, COURSE_SLICE), 0xfff00000, "the first device, in the last MiB");
+
+	(void)arg;
+	if (bad)
+		return bad;
+	*(volatile char *)(TOP - 1) = 7;
+	bad += !expect_is(*(volatile char *)(TOP - 1), 7, "the byte at 0xffffffff");
+	bad += !expect_returns(course_mmio(COURSE_DEVICES, 1), 0xffe00000, "the next one");
+	bad += !expect_returns(course_mmio(COURSE_DEVICES + 0x1000, COURSE_SLICE - 0x1000), 0xffd00000, "and the next");
+	return bad + !expect_returns(course_high_vectors(), -EBUSY, "then the vectors stay where they are");
+}
+
+static void both_vectors(void)
+{
+	struct told t = told(act_low_vectors, NULL, false);
+
+	expect(t.who == TOLD_NOBODY && t.status == 0, "from 0xffffffff down, in a child: who %u, %d wrong", t.who, t.status);
 	expect_is(course_high_vectors(), 0, "the vectors go to 0xffff0000");
 	expect_returns(course_mmio(COURSE_DEVICES, FH_PAGE), 0xfff00000 - (int64_t)COURSE_SLICE, "the first device, right below the last MiB");
 	expect_returns(course_high_vectors(), -EBUSY, "then they stay where they are");
 	devices();
+	expect_fault(act_read, course_mmio_edge() + COURSE_SLICE + FH_PAGE, 14, 0, "a read behind a device's last page");
 }
 
 /* ---- 7, 8, 9 ---- */
 
+#define LEFT (4ul << 20)
+
+struct block {
+	struct block *next;
+	size_t bytes; /* of text */
+	char text[];
+};
+
+static struct block *block_new(struct block *next, size_t bytes)
+{
+	struct block *b = malloc(sizeof(*b) + bytes);
+
+	if (b) {
+		*b = (struct block){next, bytes};
+		memset(b->text, (int)bytes + 1, bytes);
+	}
+	return b;
+}
+
+/* In a child, whose heap is not wanted any more. What malloc hands out is claimed, and there is less of it than addresses: all
+ * but LEFT bytes of these are taken by somebody else. */
+static int act_fill(void *arg)
+{
+	va_t edge = course_mmio_edge();
+	volatile char *device = (volatile char *)edge;
+	struct block *all = NULL, *b;
+	struct tally t = {0};
+	unsigned n = 0;
+	int bad = 0;
+
+	(void)arg;
+	*device = 0x11;
+	heap_grow((intptr_t)(edge - LEFT - heap_end()));
+	for (size_t bytes = 0x10000; (b = block_new(all, bytes)) != NULL || bytes; n++)
+		if (b)
+			all = b;
+		else
+			bytes /= 4;
+	bad += !expect(n >= LEFT / 0x11000, "malloc fills what is left, %u blocks", n);
+	bad += !expect(edge - heap_end() < 0x8000, "up to the devices' edge at %#lx: its end is %#lx", edge, heap_end());
+	bad += !expect(!malloc(1), "then it returns NULL, even for a byte");
+	bad += !expect_returns(course_mmio(COURSE_DEVICES + 0x1f0000, FH_PAGE), -ENOMEM, "a device more");
+	bad += !expect_is(*device, 0x11, "what the device has");
+	for (b = all; b; b = b->next)
+		for (size_t i = 0; i < b->bytes; i++)
+			if (b->text[i] != (char)(b->bytes + 1)) {
+				count_bad(&t, "byte %lu of a block of %lu", i, b->bytes);
+				break;
+			}
+	bad += !expect(!t.bad, "and every block is intact");
+	for (b = all; b->next->next; b = b->next)
+		;
+	struct block *first = b->next;
+	b->next = NULL;
+	free(first);
+	b = block_new(all, 0x10000);
+	bad += !expect(b == first, "after a free of 64 KiB there are 64 KiB, where they were: %p, %p", (void *)b, (void *)first);
+	for (b = b ? b : all; b; b = all) {
+		all = b->next;
+		free(b);
+	}
+	bad += !expect(malloc(LEFT / 2) != NULL, "after a free of all there is a block of 2 MiB");
+	return bad + !expect_is(malloc_check(), 0, "inconsistencies");
+}
+
 static void meet(void)
 {
+	struct told t = told(act_fill, NULL, false);
 	volatile char *device = (volatile char *)course_mmio_edge();
 	char *block = malloc(1000);
 	va_t edge = course_mmio_edge(), old = heap_end();
 
+	expect(t.who == TOLD_NOBODY && t.status == 0, "malloc until the heap is full, in a child: who %u, vector %u, %d wrong", t.who,
+	       t.vector, t.status);
 	memset(block, 0x5a, 1000);
 	*device = 0x11;
 	expect_returns(heap_grow((intptr_t)(edge - old)), (int64_t)old, "the heap grows up to the devices' edge at %#lx", edge);
@@ -316,7 +430,7 @@ const struct line lines[] = {
     {3, "the identity page at 0 is gone after the start", identity},
     {4, "memory is managed from the first MiB after the kernel on, in zeroed slices, and never a device's", slices},
     {5, "the heap's first page is 0xc0000000, the next ones ascend; rw, not x", heap_pages},
-    {6, "devices come from the top downward, in steps of 1 MiB; with high vectors from 0xfff00000", high_vectors},
+    {6, "devices come from the top downward, in steps of 1 MiB: from 0xffffffff, with high vectors from 0xfff00000", both_vectors},
     {7, "a heap that fills up to the devices is full, harms nobody, and works again after a free", meet},
     {8, "a device that would meet the heap is refused", device_meets_heap},
     {9, "heap and devices never have more than 1 GiB", gigabyte},

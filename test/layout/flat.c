@@ -4,7 +4,7 @@
 
 #include "lines.h"
 
-const unsigned lines_total = 4;
+const unsigned lines_total = 5;
 
 static char in_data[16] = {TOUCH_RET};
 static const char in_rodata[16] = {TOUCH_RET};
@@ -69,10 +69,36 @@ static void meet(void)
 	mm_unmap(wall, FH_PAGE);
 }
 
+/* mov eax, imm32; ret: in .text, and written to below. */
+__asm__(".pushsection .text\nflat_answer: .byte 0xb8, 1, 0, 0, 0, 0xc3\n.popsection");
+extern char flat_answer[];
+static const volatile char constant = 1;
+
+static int act_answer(void *answer)
+{
+	flat_answer[1] = *(char *)&constant = (char)(va_t)answer;
+	return ((int (*)(void))(void *)flat_answer)() * 100 + constant;
+}
+
+static void fork_code(void)
+{
+	struct told t = told(act_answer, (void *)42, false);
+
+	expect(t.who == TOLD_NOBODY, "a fork's child can write to its code and constants");
+	expect_is(t.status, 4242, "and runs what it has written");
+	expect_is(((int (*)(void))(void *)flat_answer)() * 100 + constant, 101, "its parent runs what was there");
+	expect_is(act_answer((void *)7), 707, "the parent can write to its own");
+	t = told(act_answer, (void *)9, false);
+	expect_is(t.status, 909, "and another child to what it has of that");
+	expect_is(((int (*)(void))(void *)flat_answer)() * 100 + constant, 707, "which changes nothing in the parent");
+	act_answer((void *)1);
+}
+
 const struct line lines[] = {
     {1, "image, heap, stacks and mappings all lie below 4 GiB, every pointer fits 32 bits", all_below},
     {2, "code, constants, data, heap and stack can each be read, written and executed", all_rights},
     {3, "page 0 faults all the same and can't be mapped; page 1 can", null_page},
     {4, "heap and mappings share their room: where they meet it is ENOMEM, and neither is touched", meet},
+    {5, "what a fork's child writes to its code and constants is the child's alone", fork_code},
     {0},
 };

@@ -600,6 +600,68 @@ static void kernel_range(void)
 	expect_is((int64_t)frames_owned(), (int64_t)owned, "frames, page tables among them, after that");
 }
 
+/* One that can't move has the same 8 GiB: it neither straddles two namespaces, nor lies where none is. */
+static void fixed_images(unsigned i, unsigned j)
+{
+	const char *const no = "8 GiB", *wrong;
+	va_t base = osv_namespace_base(i), end = base + 8 * GIB, unused = 0x100200000000, last = 0x104200000000;
+	struct osv_object o, behind;
+
+	refused(load(i, ET_EXEC, end - FH_PAGE, 2 * FH_PAGE, 0, 0, &o), no, "an image that straddles two namespaces");
+	refused(load(j, ET_EXEC, end - FH_PAGE, 2 * FH_PAGE, 0, 0, &o), no, "the same in the other one");
+	refused(load(i, ET_EXEC, base - FH_PAGE, 2 * FH_PAGE, 0, 0, &o), no, "one that begins below its own");
+	refused(load(i, ET_EXEC, end, FH_PAGE, 0, 0, &o), no, "one that is in another");
+	refused(load(0, ET_EXEC, base, FH_PAGE, 0, 0, &o), no, "the program's own in a namespace");
+	for (unsigned n = 0; n <= j; n++) {
+		refused(load(n, ET_EXEC, unused, FH_PAGE, 0, 0, &o), no, "one at the unused 8 GiB's first page");
+		refused(load(n, ET_EXEC, 0x100400000000 - FH_PAGE, FH_PAGE, 0, 0, &o), no, "one at their last page");
+		refused(load(n, ET_EXEC, unused - FH_PAGE, 2 * FH_PAGE, 0, 0, &o), no, "one from the program's 8 GiB into them");
+	}
+	refused(load(0, ET_EXEC, PROGRAM - FH_PAGE, 2 * FH_PAGE, 0, 0, &o), no, "one across program_base");
+	refused(load(0, ET_EXEC, last - FH_PAGE, 2 * FH_PAGE, 0, 0, &o), no, "one across the last namespace's end");
+	refused(load(0, ET_EXEC, PROGRAM - FH_PAGE, FH_PAGE, last, FH_PAGE, &o), no, "one with a segment below all and one above");
+	expect(!region_busy(space_current(), PROGRAM - FH_PAGE, last + FH_PAGE), "nothing of them is left");
+	wrong = load(i, ET_EXEC, end - 2 * FH_PAGE, 2 * FH_PAGE, 0, 0, &o);
+	expect(!wrong && o.hi == end, "one on its own last pages is loaded: %s", wrong ? wrong : "");
+	wrong = load(i, ET_EXEC, base, FH_PAGE, 0, 0, &o);
+	expect(!wrong && o.lo == base, "one on its first: %s", wrong ? wrong : "");
+	wrong = load(i, ET_DYN, 0, FH_PAGE, 0, 0, &behind);
+	expect(!wrong && behind.lo == base + FH_PAGE, "one that can move goes behind it: %s", wrong ? wrong : "");
+	expect_is(osv_namespace_end(i), 0, "the namespace ends");
+	expect(!region_busy(space_current(), base, end), "with all three");
+	expect_is(osv_namespace_new(), (int64_t)i, "and is had again");
+}
+
+/* A library that comes and goes needs no addresses of its own each time. */
+static void come_and_go(unsigned i)
+{
+	struct osv_object o, stays;
+	va_t base = osv_namespace_base(i), lo[2] = {0, 0};
+	uint64_t owned = 0;
+
+	for (unsigned k = 0; k < 20; k++) {
+		const char *wrong = load(i, ET_DYN, 0, 3 * GIB, 0, 0, &o);
+		if (!expect(!wrong && o.lo >= base && o.hi <= base + 8 * GIB, "3 GiB, time %u: %s", k, wrong ? wrong : ""))
+			break;
+		if (k < 2)
+			lo[k] = o.lo;
+		*(volatile char *)(o.hi - 1) = 1;
+		((void (*)(void))o.entry)();
+		expect_is(osv_unload(&o), 0, "they go");
+		owned = k == 1 ? frames_owned() : owned;
+	}
+	expect(lo[1] == lo[0] + 3 * GIB, "the second time not where the first one was: %#lx, %#lx", lo[0], lo[1]);
+	expect_is((int64_t)frames_owned(), (int64_t)owned, "frames, after 20 times");
+	const char *wrong = load(i, ET_DYN, 0, GIB, 0, 0, &stays);
+	for (unsigned k = 0; k < 20 && expect(!wrong, "beside one that stays, time %u: %s", k, wrong ? wrong : ""); k++)
+		if ((wrong = load(i, ET_DYN, 0, 3 * GIB, 0, 0, &o)) == NULL) {
+			expect(o.hi <= stays.lo || o.lo >= stays.hi, "never on it");
+			osv_unload(&o);
+		}
+	expect_is(osv_namespace_end(i), 0, "the namespace ends");
+	expect_is(osv_namespace_new(), (int64_t)i, "and is had again");
+}
+
 static void slot_limit(void)
 {
 	const char *const no = "8 GiB", *wrong;
@@ -608,6 +670,8 @@ static void slot_limit(void)
 
 	if (!expect(i == 1 && j == 2, "two namespaces: %d, %d", i, j))
 		return;
+	fixed_images((unsigned)i, (unsigned)j);
+	come_and_go((unsigned)i);
 	va_t base = osv_namespace_base((unsigned)i);
 	refused(load((unsigned)i, ET_DYN, 0, 8 * GIB + 1, 0, 0, &o[0]), no, "a byte more than 8 GiB");
 	refused(load((unsigned)i, ET_DYN, 0, FH_PAGE, 8 * GIB, FH_PAGE, &o[0]), no, "two pages 8 GiB apart");
@@ -735,6 +799,6 @@ const struct line lines[] = {
     {8, "an image that overlaps the kernel anywhere is refused", kernel_range},
     {9, "a touch in a hole of an alias area faults", holes},
     {10, "with more than 1 GiB of RAM, and with more than 4, memory above is used as any other", much_memory},
-    {11, "a namespace has 8 GiB, and not a page more", slot_limit},
+    {11, "a namespace has 8 GiB and not a page more, also for what can't move; what is unloaded leaves room", slot_limit},
     {0},
 };

@@ -236,6 +236,15 @@ static void forged(void)
 
 static uint64_t books(void) { return frame_count_free() + (meta_end() - META_VA) / FH_PAGE; }
 
+/* Until it waits for mail; then it is held in that call, until the server serves again. */
+static void wait_for_receive(int i)
+{
+	while (resea_task[i].message->call != RESEA_RECEIVE) {
+		resea_serve((int)RESEA_TASKS);
+		thread_yield();
+	}
+}
+
 static void frames_back(void)
 {
 	run("w 5000000 1"); /* the server's own tables and records are there now */
@@ -246,10 +255,7 @@ static void frames_back(void)
 		i = start("c 3000 = 1 m 1 w 10000000 1 x 1 = 0 a 9000 w 10004000 1 w c200000 1 w 8000000 1 ! 4200000 8");
 		if (i < 0)
 			return;
-		while (resea_task[i].message->call != RESEA_RECEIVE) { /* until it waits for mail */
-			resea_serve((int)RESEA_TASKS);
-			thread_yield();
-		}
+		wait_for_receive(i);
 		expect(frame_owned(resea_task[i].env->pfn) > 20, "it holds %ld frames", frame_owned(resea_task[i].env->pfn));
 		expect_is(resea_kill((unsigned)i, "the test says so"), 0, "it is killed");
 		expect(books() == before, "and every frame is back: %lu before, %lu now", before, books());
@@ -260,6 +266,28 @@ static void frames_back(void)
 }
 
 /* ---- 11, 12, 13 ---- */
+
+/* Two pages on both sides of a 2 MiB boundary, and no frame for the second one's page table. */
+static void sharing_fails(void)
+{
+	struct fh_env e;
+	int i = start("c 2000 = 1 m 1 = 10000000 f 10000000 = 0 a 1fd000 = 10002000 w 101fe000 7 w 4200000 1 ! 4200000 8 m 1 = fffffffffffffff4 "
+	              "x 1 = 0 c 1000 = 1 m 1 = 101ff000 r 101ff000 = 0 w 101fffff 8 x 1 = 0 f 101ff000 = 0 c 3000 = 1 x 1 = 0");
+
+	if (i < 0)
+		return;
+	struct resea_task *t = &resea_task[i];
+	wait_for_receive(i);
+	expect_is(env_look(t->env->pfn, &e), 0, "its account");
+	int64_t spare = (int64_t)(fh_quota(e.account) - fh_owned(e.account));
+	expect(spare > 0 && (int64_t)sys_env_ctl(t->env->name, FH_ENV_QUOTA, (uint64_t)-spare, 0) >= 0, "its unused quota of %ld is taken", spare);
+	t->mail->full = true;
+	t->mail->bytes = 8;
+	resea_serve(i);
+	expect(t->state == RESEA_EXITED && t->status == 0,
+	       "mapping shared memory fails half way: its page is taken out, its id can be closed and its addresses had (%s, status %d)",
+	       t->why ? t->why : "it lives", t->status);
+}
 
 static void sharing(void)
 {
@@ -275,6 +303,7 @@ static void sharing(void)
 	expect(resea_task[1].state == RESEA_EXITED && resea_task[1].status == 0, "the writer saw what the reader wrote: %d", resea_task[1].status);
 	expect(resea_task[0].faults <= 6, "pages of shared memory don't fault: all are mapped (%lu faults)", resea_task[0].faults);
 	exits("c 0 = fffffffffffffff4 c 100000 = fffffffffffffff4", 0x74, "none, or too much, is ENOMEM");
+	sharing_fails();
 }
 
 static void payload(void)
@@ -347,7 +376,7 @@ const struct line lines[] = {
     {8, "vm_map: unaligned, upper half, not allowed, and a table needed (3 pages in a fresh slot) have their errors", map_protocol},
     {9, "a fault message that a task has made up is ignored", forged},
     {10, "killing a task gives back all its frames", frames_back},
-    {11, "memory is shared by id, all pages of it; unknown and closed ids are refused", sharing},
+    {11, "memory is shared by id, all pages of it or none; unknown and closed ids are refused", sharing},
     {12, "a payload that crosses a page boundary arrives whole", payload},
     {13, "in the vm server virtual is physical for each frame it holds at or above 0x10000000", straight},
     {0},

@@ -111,7 +111,7 @@ static int start(void)
 			slice_used[pa / COURSE_SLICE] = 2;
 	if ((r = make_vectors(s)) < 0 || (r = show_tables(s)) < 0 ||
 	    (r = reserve(0, COURSE_RAM_VA, 0, REGION_SKIP, fault_guard, "[user]")) < 0 ||
-	    (r = reserve(COURSE_RAM_VA, COURSE_RAM_VA + FH_PAGE, RW, REGION_SHARE, fault_guard, "[vectors]")) < 0 ||
+	    (r = reserve(COURSE_RAM_VA, COURSE_RAM_VA + 0x4000, RW, REGION_COW, fault_zero, "[vectors]")) < 0 ||
 	    (r = reserve(COURSE_RAM_VA + 0x4000, COURSE_RAM_VA + 0x8000, RIGHT_R, REGION_SKIP, fault_guard, "[tables]")) < 0 ||
 	    (r = reserve(end, top < devices ? top : devices, RW, REGION_COW, fault_zero, "[ram]")) < 0)
 		return r;
@@ -177,8 +177,10 @@ int64_t course_mmio(pa_t device, uint64_t bytes)
 	va_t va = mmio_top - room;
 	/* Nothing but the heap can be in the way, and it reserves what it has. */
 	int r = va >= HEAP && !region_busy(s, va, mmio_top) ? 0 : -ENOMEM;
-	if (r == 0)
-		r = reserve(va, mmio_top, RW, REGION_SHARE, fault_guard, "[mmio]");
+	/* The rest of its last MiB is nobody's, and no fork fills it. */
+	if (r == 0 && ((r = reserve(va, va + n * FH_PAGE, RW, REGION_SHARE, fault_guard, "[mmio]")) < 0 ||
+	               (r = reserve(va + n * FH_PAGE, mmio_top, 0, REGION_SHARE, fault_guard, "[mmio]")) < 0))
+		region_cut(s, va, mmio_top);
 	if (r == 0 && (r = space_fill(s, va, n, RW)) < 0)
 		region_cut(s, va, mmio_top);
 	if (r == 0) {
@@ -203,6 +205,21 @@ int course_process_new(struct course_process *p)
 	return -ENOMEM;
 }
 
+/* RAM that the kernel can write to: not its tables, not its code and constants, and nothing where devices are. */
+static bool is_ram(pa_t pa, size_t n)
+{
+	struct space *s = &space_main;
+	bool good = pa < ram && n <= (ram - pa) / FH_PAGE;
+
+	space_lock(s);
+	for (va_t va = COURSE_RAM_VA + pa; good && va < COURSE_RAM_VA + pa + n * FH_PAGE; va += FH_PAGE) {
+		const struct region *r = region_find(s, va);
+		good = r && region_page_rights(s, r, va) & RIGHT_W;
+	}
+	space_unlock(s);
+	return good;
+}
+
 int course_map(struct course_process *p, va_t va, pa_t pa, size_t n, unsigned rights)
 {
 	if (va % FH_PAGE || pa % FH_PAGE || va >= COURSE_RAM_VA || n > (COURSE_RAM_VA - va) / FH_PAGE)
@@ -210,13 +227,15 @@ int course_map(struct course_process *p, va_t va, pa_t pa, size_t n, unsigned ri
 	for (size_t i = 0; i < n; i++)
 		if (space_get(&p->space, va + i * FH_PAGE) & FH_P)
 			return -EEXIST;
-	for (size_t i = 0; i < n; i++)
-		if (pa >= ram || i >= (ram - pa) / FH_PAGE || (pa + i * FH_PAGE >= COURSE_DEVICES && pa + i * FH_PAGE < COURSE_DEVICES_END))
-			return -EFAULT;
+	if (!is_ram(pa, n))
+		return -EFAULT;
 	for (size_t i = 0; i < n; i++) {
 		volatile char *page = course_at(pa + i * FH_PAGE);
-		*page = *page; /* a frame plays it from now on, and is ours to write */
-		int r = space_map(&p->space, va + i * FH_PAGE, fh_pte_pfn(space_get(&space_main, (va_t)page)), 1, rights);
+		int r = space_fill(&space_main, (va_t)page, 1, RW); /* a frame plays it from now on, */
+		if (r == 0) {
+			*page = *page; /* and is ours to write, whatever a fork has left */
+			r = space_map(&p->space, va + i * FH_PAGE, fh_pte_pfn(space_get(&space_main, (va_t)page)), 1, rights);
+		}
 		if (r < 0) {
 			space_unmap(&p->space, va, i);
 			return r;

@@ -267,6 +267,8 @@ static bool count_call(struct fh_context *c)
 
 static void quietly(void (*one)(struct ring *, uint64_t), struct ring *r, const char *what)
 {
+	char command[128];
+
 	for (uint64_t i = 0; i < WARM; i++)
 		one(r, i);
 	calls = 0;
@@ -275,8 +277,8 @@ static void quietly(void (*one)(struct ring *, uint64_t), struct ring *r, const 
 		one(r, i);
 	grader_trap_end();
 	expect(calls <= FEW, "both sides run, %u messages: the %s made %u system calls, the last one %s,\n"
-	       "at rip %#lx: addr2line -fe build/%s.debug.elf %#lx", MESSAGES - WARM, what, calls, grader_call_name(last_call), last_rip, program_name,
-	       last_rip);
+	       "at rip %#lx: %s", MESSAGES - WARM, what, calls, grader_call_name(last_call), last_rip,
+	       upcall_where(last_rip, command, sizeof(command)));
 }
 
 static void send_quietly(struct ring *r)

@@ -237,9 +237,10 @@ static void refusals(pfn_t env)
 static void where(struct env *child)
 {
 	struct fh_thread t;
+	char command[128];
 
 	if (thread_look(child->thread, &t) == 0)
-		printf("#   its first thread was at: addr2line -fe build/%s.debug.elf %#lx\n", program_name, t.regs.rip);
+		printf("#   its first thread was at: %s\n", upcall_where(t.regs.rip, command, sizeof(command)));
 }
 
 /* Why the child has not come to its end. */

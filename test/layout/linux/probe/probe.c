@@ -47,12 +47,16 @@ static uint64_t auxiliary(const struct report *r, uint64_t type)
 	return 0;
 }
 
+static __attribute__((noinline)) void crash(void) { __asm__ volatile("ud2"); }
+
 int main(int argc, char **argv)
 {
 	int64_t page = mm_map(REPORT_AT, sizeof(struct report), RIGHT_R | RIGHT_W, MM_FIXED | MM_NOREPLACE | MM_EAGER);
 	struct report *r = (struct report *)page;
 	struct region *stack = region_find(space_current(), (va_t)&page);
 
+	if (argc == 2 && strcmp(argv[1], "crash") == 0) /* test/boot/where.py */
+		crash();
 	if (mm_failed(page) || sizeof(*r) > FH_PAGE)
 		return 1;
 	stack_image(r);
