@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """gdb's commands for Freehold (tools/gdb), each on a live machine: too early, at a breakpoint in a user program, with the
 table damaged on purpose, and on dumps of the machine."""
-import os, re, socket, subprocess, sys, tempfile
+import os, re, socket, subprocess, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tools"))
 import vm
 
@@ -37,6 +37,13 @@ class Gdb:
                 break
             lines.append(line.replace("(gdb) ", ""))
         return "".join(lines).strip()
+
+    def connect(self, path):
+        """To a simulator that may not have made its socket yet."""
+        for _ in range(10 * WAIT):
+            if not re.search("No such file|refused", self.ask(f"target remote {path}")):
+                return
+            time.sleep(0.1)
 
     def close(self):
         self.process.stdin.close()
@@ -78,7 +85,7 @@ def machine(scratch, build="build", cpus=2, extra=()):
 
 def early(gdb, path):
     check("without a machine it says so", gdb.ask("fh envs"), r"^There is no machine: ")
-    gdb.ask(f"target remote {path}")
+    gdb.connect(path)
     check("before the kernel is loaded it says so", gdb.ask("fh envs"), r"^The kernel isn't there yet")
     gdb.ask("thread 2")
     check("on a CPU that nobody has started, too", gdb.ask("fh pt 0x400000"), r"^The kernel isn't there yet")
@@ -264,7 +271,7 @@ def debug_kernel(scratch):
         other.ask("detach")
         other.close()
         gdb = Gdb("build/debug/freehold64.elf")
-        gdb.ask(f"target remote {path}")
+        gdb.connect(path)
         check("fh refusals: the sentence", gdb.ask("fh refusals"), rf"^ *\d+ env {HEX}.* EACCES: only DATA and DEVICE frames are mapped writable$")
         check("fh audit: everything fits in a debug kernel", gdb.ask("fh audit"), FITS)
         gdb.ask("detach")
