@@ -72,8 +72,12 @@ def main():
     ok(points is not None and points <= FEW, f"lab {N}: the template builds, and earns {points} points", lines)
     for name, _, wanted, *where in MISTAKES:
         for cpus in where or machines[-1:]:
-            failed, points, _, lines = judge(name, cpus)
-            ok(failed is not None and failed - CHANCE.get(name, set()) == wanted and "a failure without a word" not in lines,
+            for _ in range(3 if name in CHANCE else 1):
+                failed, points, _, lines = judge(name, cpus)
+                caught = failed is not None and failed - CHANCE.get(name, set()) == wanted and "a failure without a word" not in lines
+                if caught:
+                    break
+            ok(caught,
                f"lab {N}, {cpus} CPU(s): a solution with the mistake \"{name.replace('-', ' ')}\" fails tests {sorted(wanted)}",
                lines + [f"failed: {failed}"])
     print(f"1..{count}")
