@@ -83,26 +83,29 @@ static void pit_start_10ms(void)
 	outb(0x42, n >> 8);
 }
 
-/* A virtual CPU may lose time to its host's other work anywhere in here: the TSC is read before and behind both ends of the
- * 10 ms, and the try counts in which they are told best. */
+/* A virtual CPU may lose time to its host's other work anywhere in here. So the TSC is read on both sides of both ends of the
+ * 10 ms: the time between the inner readings is at most as long, that between the outer ones at least. The shortest of these
+ * counts, once it is near the longest of those. */
 void lapic_calibrate(void)
 {
-	uint64_t doubt = ~0ul, ticks = 0, tsc = 0;
+	uint64_t tsc = ~0ul, at_least = 0, ticks = 0;
 	*reg(REG_LVT_TIMER) = LVT_MASKED;
-	for (unsigned i = 0; i < 3 || (i < 20 && doubt > tsc / 64); i++) {
-		uint64_t before_begin = rdtsc(), begin, before_end, end;
+	for (unsigned i = 0; i < 3 || (i < 20 && tsc - at_least > tsc / 64); i++) {
+		uint64_t before = rdtsc(), begin, look, not_yet, end;
 		pit_start_10ms();
 		*reg(REG_TIMER_INIT) = ~0u;
-		begin = rdtsc();
+		look = begin = rdtsc();
 		do {
-			before_end = rdtsc();
+			not_yet = look;
+			look = rdtsc();
 			for (unsigned k = 0; k < 100; k++) /* an emulator that counts instructions is slow at ports, and at pause */
 				__asm__ volatile("");
 		} while (!(inb(0x61) & 0x20));
 		uint64_t passed = ~0u - *reg(REG_TIMER_NOW);
 		end = rdtsc();
-		if (begin - before_begin + (end - before_end) < doubt)
-			doubt = begin - before_begin + (end - before_end), ticks = passed, tsc = end - begin;
+		at_least = MAX(at_least, not_yet - begin);
+		if (end - before < tsc)
+			tsc = end - before, ticks = passed;
 	}
 	*reg(REG_TIMER_INIT) = 0;
 	*reg(REG_LVT_TIMER) = VECTOR_TIMER;
