@@ -47,7 +47,7 @@ static bool sizes(void)
 	for (uint32_t i = 1; i < id; i += 2)
 		if (!check_free(&c, i))
 			return false;
-	return check_heap(&c);
+	return check_heap(&c) && check_held(&c, QUOTA);
 }
 
 static bool too_big(void)

@@ -92,6 +92,12 @@ def resized(m):
     m.end()
 
 
+def many(m):
+    for _ in range(4500):
+        m.alloc(16)
+    m.end()
+
+
 SMALL = [traces.generated(mixed), traces.generated(resized)]
 CONF = grade.settings()
 T, E = "traces", "exhaustion"
@@ -116,16 +122,16 @@ WAYS = {
     "no_null": (E, r"should return NULL, but the program ended .* after a page fault in no_null_alloc \(no_null.c:\d+\): write at address 0: nothing"),
     "never_returns": (T, r"when every block was freed and trim\(\) called, (\d+) of \1 frames were still held: memory isn't given back"),
 }
-# cheat: what is said, the most it may get of the points for space and speed
+# cheat: in which parts it has something to cheat with, what is said
 CHEATS = {
-    "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x\w+: nothing mapped there", 0),
-    "scribble": (T, r"page fault in scribble_alloc .*: write at address 0x\w+: not allowed", 0),
-    "hoard": (T, r"(\d{5}) frames \(\d+ KiB\) were held for at most \d+ KiB in use", 0.02),
-    "offshore": (T, r"(\d{4}) frames \(\d+ KiB\) were held for at most \d+ KiB in use", 0.02),
-    "remember": (T, r"malloc\(\d+\) returned NULL, with 0 bytes in use", 0),
-    "forge": (T, r"operation 1: malloc\(\d+\) didn't return", 0),
-    "alias": (T, r"finds block \d+ \(.*\) overwritten", 0),
-    "helper": (T, r"the program has made threads of its own: its time can't be told", 0),
+    "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x\w+: nothing mapped there"),
+    "scribble": (T, r"page fault in scribble_alloc .*: write at address 0x\w+: not allowed"),
+    "hoard": ("traces,exhaustion,larson", r"trace mixed, at its end: \d{5} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
+    "offshore": ("traces,larson", r"trace mixed, at its end: \d{4} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
+    "remember": (T, r"malloc\(\d+\) returned NULL, with 0 bytes in use"),
+    "forge": (T, r"operation 1: malloc\(\d+\) didn't return"),
+    "alias": (T, r"finds block \d+ \(.*\) overwritten"),
+    "helper": (T, r"the program has made threads of its own: its time can't be told"),
 }
 
 
@@ -174,13 +180,14 @@ def check_ways(pool):
 
 
 def check_cheats(pool):
-    jobs = {cheat: pool.submit(one, cheat, parts) for cheat, (parts, _, _) in CHEATS.items()}
+    jobs = {cheat: pool.submit(one, cheat, parts) for cheat, (parts, _) in CHEATS.items()}
     for cheat, job in jobs.items():
         runs, points = job.result()
-        _, message, most = CHEATS[cheat]
-        ok(re.search(message, said(runs)), f"{cheat}: the message says what became of it", said(runs))
-        limit = points["space"] / CONF["space"] if most else max(points["space"], points["speed"], points["correctness"])
-        ok(limit <= most, f"{cheat}: it is worth nothing", points)
+        ok(re.search(CHEATS[cheat][1], said(runs)), f"{cheat}: the message says what became of it", said(runs))
+        ok(not any(points.values()), f"{cheat}: it is worth nothing", points)
+    runs, _ = one("guard", T, chosen=[traces.generated(many)])
+    t = runs[1].traces["many"]
+    ok(t["ok"] and t["held"] > 4500, "guard, whose blocks have pages of their own, isn't said to hoard them", said(runs), t)
 
 
 def check_references(pool):
