@@ -115,12 +115,16 @@ def swift(run):
     return [t for t in run.traces.values() if t["weight"] in (1, 3)]
 
 
+def rights(runs):
+    """Of each trace, workload and exhaustion step: did it go right?"""
+    right = [x["ok"] for r in runs.values() for x in (*r.traces.values(), *r.work.values())]
+    return right + [i < r.exhaustion["ok"] for r in runs.values() if r.exhaustion for i in range(r.exhaustion["of"])]
+
+
 def score(runs, conf):
     """{part: points} from {cpus: Run}."""
     every = list(runs.values())
-    right = [x["ok"] for r in every for x in (*r.traces.values(), *r.work.values())]
-    right += [i < r.exhaustion.get("ok", 0) for r in every for i in range(r.exhaustion.get("of", 0))]
-    right += [0 for r in every if "grader" in r.wrong]
+    right = rights(runs) + [0 for r in every if "grader" in r.wrong]
 
     def fast(t):
         return min(1.0, conf["reference"] / max(1.0, per_op(t))) if t["ok"] else 0.0
@@ -219,8 +223,8 @@ def summary(graded):
             [f"larson, {c}" for c in first]]
     for name, (runs, points) in graded.items():
         t = [t for r in runs.values() for t in spacious(r)]
-        things = [x for r in runs.values() for x in (*r.traces.values(), *r.work.values())]
-        rows.append([name, f"{sum(points.values()):.0f}", f"{sum(x['ok'] for x in things)}/{len(things)}", percent(mean(map(space, t))),
+        right = rights(runs)
+        rows.append([name, f"{sum(points.values()):.0f}", f"{sum(right)}/{len(right)}", percent(mean(map(space, t))),
                      percent(mean(map(returned, t)))] + [f"{mean(map(per_op, swift(r))):.0f}" for r in runs.values()] +
                     [f"{per_op(r.work['larson']):.0f}" if "larson" in r.work else "-" for r in runs.values()])
     return columns(rows)
