@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Grading: .rep files are read, a right allocator gets its points, each mistake and each cheat gets a sentence. Arguments: which
 of the parts (see main); none: all."""
-import concurrent.futures, gzip, os, re, sys, tempfile
+import concurrent.futures, gzip, os, re, subprocess, sys, tempfile
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 sys.path.insert(0, "tools")
@@ -68,6 +68,11 @@ def files():
         except traces.Bad as e:
             said = str(e)
         ok(said.startswith(path), "a compressed file cut short is refused", said)
+    same = [traces.Trace(n, want) for n in ("x" * 23 + "1", "x" * 23 + "2", "my trace", "grader", "", "\u00e9t\u00e9")]
+    names = [t.name for t in grade.named(same)]
+    ok(names == ["x" * 23, "x" * 21 + "~2", "my_trace", "grader~2", "trace", "_t_"], "traces' names are cut, have no blanks, and are nobody else's", names)
+    many = subprocess.run(["tools/grade.py", "tags", "--traces"] + ["x.rep"] * 65, capture_output=True, text=True)
+    ok(many.returncode and "65 traces: 64 at most" in many.stderr, "more than 64 traces are refused", many.stderr)
     every = traces.standard()
     again = {t.name: t for t in traces.standard()}
     ok(all(again[t.name].ops == t.ops == traces.parse(t.name, t.text()).ops for t in every) and len(every) >= 14,
@@ -135,8 +140,8 @@ CHEATS = {
 }
 
 
-def one(name, parts, cpus=(1,), chosen=SMALL):
-    runs = {c: grade.run(BUILD, name, c, chosen, f"parts={parts}", timeout=300) for c in cpus}
+def one(name, parts, cpus=(1,), chosen=SMALL, timeout=300):
+    runs = {c: grade.run(BUILD, name, c, chosen, parts, timeout=timeout) for c in cpus}
     return runs, grade.score(runs, CONF)
 
 
@@ -165,6 +170,38 @@ def check_right(pool):
     ok("score of model: " in report and "larson" in report, "the report has a score", report)
     tap = grade.tap("model", runs)
     ok(tap[-1] == f"1..{len(tap) - 1}" and all(line.startswith("ok ") for line in tap[:-1]), "the TAP has a plan", tap)
+
+
+def check_early(pool):
+    """A run that ends early has what it didn't come to counted as wrong."""
+    good = "live=4096 held=1 left=0 upcalls=0 calls=0 flushes=0"
+    first, second = (f"KEY trace {t.name} ok=1 ops={len(t.ops)} of={len(t.ops)} instructions=100 {good}\n" for t in SMALL)
+    rest = f"KEY exhaustion ok={grade.STEPS} of={grade.STEPS}\n" + "".join(f"KEY work {w} ok=1 ops=9 instructions=9 shared=0 left=0\n" for w in grade.WORKS)
+    whole = first + second + rest + "KEY end\n"
+    count = len(SMALL) + grade.STEPS + len(grade.WORKS)
+
+    def score(*texts):
+        runs = {c: grade.heard(grade.planned(SMALL, grade.PARTS), text, "KEY", "timeout") for c, text in enumerate(texts, 1)}
+        return runs, grade.score(runs, CONF)
+    _, points = score(whole)
+    ok(points == {p: CONF[p] for p in points} and len(points) == 4, "a run in which all goes right is worth all points", points)
+    runs, points = score(first)
+    want = {"correctness": CONF["correctness"] / (count + 1), "space": CONF["space"] / 2, "returned": CONF["returned"] / 2,
+            "speed": CONF["speed"] / (len(SMALL) + len(grade.WORKS) - 1)}
+    ok(all(abs(points[p] - want[p]) < 0.01 for p in want), "one that ends after one trace is scored over all that was to come", points, want)
+    ok(re.search(rf"ended early: timeout. Not reached.*: {SMALL[1].name}, exhaustion, larson.*, stepped \(1 CPU\)", said(runs)), "it says what is missing", said(runs))
+    tap = grade.tap("x", runs)
+    ok(sum(line.startswith("ok ") for line in tap) == 1 and sum(line.startswith("not ok ") for line in tap) == 1 + 1 + len(grade.WORKS) + 1
+       and tap[-1] == f"1..{2 + 1 + len(grade.WORKS) + 1}", "the TAP has all of it, too", *tap)
+    report = "\n".join(grade.report("x", runs, points, CONF))
+    ok(re.search(rf"^{SMALL[1].name} +NO +-", report, re.M) and re.search(r"^larson +NO +-", report, re.M) and f"0 of {grade.STEPS}" in report,
+       "and so has the table", report)
+    runs, points = score("", whole)
+    ok(all(abs(points[p] - CONF[p] / 2) <= CONF[p] / count for p in points) and re.search(rf"^{SMALL[0].name} +NO .*yes", "\n".join(grade.table(runs)), re.M),
+       "a machine that never came up costs half of the points of two", points)
+    runs, points = one("way-template", grade.PARTS, timeout=2)
+    ok("grader" in runs[1].wrong and points["correctness"] < CONF["correctness"] and len(runs[1].work) == len(grade.WORKS) and
+       set(runs[1].traces) == {t.name for t in SMALL}, "a machine that is stopped after two seconds is scored so", points, said(runs))
 
 
 def check_ways(pool):
@@ -220,7 +257,7 @@ def check_table(pool):
 
 
 def main():
-    parts = {"files": lambda _: files(), "right": check_right, "ways": check_ways, "cheats": check_cheats, "references": check_references,
+    parts = {"files": lambda _: files(), "right": check_right, "early": check_early, "ways": check_ways, "cheats": check_cheats, "references": check_references,
              "table": check_table}
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for part in sys.argv[1:] or parts:
