@@ -189,9 +189,12 @@ bool check_end(struct caller *c, uint64_t *left)
 	return true;
 }
 
+bool hoarded;
+
 bool check_held(const struct caller *c, uint64_t quota)
 {
 	if (c->held <= quota / 4 || c->held * FH_PAGE <= 10 * c->most || c->held <= 2 * c->pages_most)
 		return true;
+	hoarded = true;
 	return fail("%s: %lu frames of a quota of %lu were held for at most %lu bytes in use: it is hoarded", c->what, c->held, quota, c->most);
 }

@@ -132,7 +132,7 @@ CHEATS = {
     "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x\w+: nothing mapped there"),
     "scribble": (T, r"page fault in scribble_alloc .*: write at address 0x\w+: not allowed"),
     "hoard": ("traces,exhaustion,larson", r"trace mixed, at its end: \d{5} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
-    "offshore": ("traces,larson", r"trace mixed, at its end: \d{4} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
+    "offshore": ("traces,exhaustion,larson", r"trace mixed, at its end: \d{4} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
     "remember": (T, r"malloc\(\d+\) returned NULL, with 0 bytes in use"),
     "forge": (T, r"operation 1: malloc\(\d+\) didn't return"),
     "alias": (T, r"finds block \d+ \(.*\) overwritten"),

@@ -45,3 +45,4 @@ void count_held(struct caller *);
  * for each block would take. (Who gives each block a power of two of pages is far from the second, guard.c from the third.)
  */
 bool check_held(const struct caller *, uint64_t quota);
+extern bool hoarded; /* it was false once */
