@@ -4,9 +4,18 @@ worth: a table, TAP at its end, and build/grade/NAME.json. How it is scored: doc
 import argparse, collections, concurrent.futures, json, os, re, secrets, shutil, struct, subprocess, sys, tempfile
 import traces, vm
 
-MAGIC, NTRACES = 0x3165636172744846, 64
+MAGIC, NTRACES, NAME = 0x3165636172744846, 64, 23
 MEM = "256M"
 CONF = os.path.join(traces.HERE, "test", "grade", "score.conf")
+
+
+def constants(file, pattern):
+    """What test/grade has in C."""
+    return re.findall(pattern, open(os.path.join(traces.HERE, "test", "grade", file)).read(), re.M)
+
+
+WORKS = constants("work.h", r'^    \{"([a-z-]+)", \.slots')
+STEPS = int(constants("job.h", r"^#define EXHAUST_STEPS (\d+)")[0])
 
 
 def settings(path=CONF):
@@ -25,23 +34,45 @@ def job(key, chosen):
     head, body = struct.pack("<Q24sQ", MAGIC, key.encode(), len(chosen)), b""
     size = len(head) + NTRACES * 48
     for t in chosen:
-        head += struct.pack("<24sIIQQ", t.name.encode()[:23], t.ids, len(t.ops), size + len(body), t.peak())
+        head += struct.pack("<24sIIQQ", t.name.encode(), t.ids, len(t.ops), size + len(body), t.peak())
         body += t.binary()
     return head.ljust(size, b"\0") + body
 
 
+def named(chosen):
+    """Each with a name that fits into the header and the grader's lines, and is nobody else's."""
+    taken = {"grader", "exhaustion", *WORKS}
+    for t in chosen:
+        base = re.sub(r"[^A-Za-z0-9_.+-]", "_", t.name) or "trace"
+        names = (base[:NAME - len(end)] + end for end in ("", *(f"~{i}" for i in range(2, NTRACES + 2))))
+        t.name = next(n for n in names if n not in taken)
+        taken.add(t.name)
+    return chosen
+
+
 Run = collections.namedtuple("Run", "traces exhaustion work wrong ended transcript")
+MISSING = dict.fromkeys(("ok", "ops", "of", "instructions", "live", "held", "left", "upcalls", "calls", "flushes", "shared"), 0)
+
+
+def planned(chosen, parts):
+    """A run of which nothing has been heard yet: all that is asked for is there, and nothing of it went right."""
+    def part(name):
+        return name in parts
+    return Run({t.name: {**MISSING, "of": len(t.ops), "weight": t.weight, "missing": 1} for t in chosen if part("traces")},
+               {"ok": 0, "of": STEPS, "missing": 1} if part("exhaustion") else {},
+               {n: {**MISSING, "missing": 1} for n in WORKS if part("threads") or part(n)}, {}, [], [])
 
 
 def fields(words):
     return {k: int(v) for k, v in (w.split("=") for w in words)}
 
 
-def run(build, name, cpus, chosen, options="", timeout=600, log=None):
-    """One machine. What the grader said: {trace: fields}, fields, {workload: fields}, {where: sentence}."""
-    weights = {t.name[:23]: t.weight for t in chosen}
+PARTS = "traces,exhaustion,threads"
+
+
+def run(build, name, cpus, chosen, parts=PARTS, timeout=600, log=None):
+    """One machine, and what became of what was asked for."""
     key = "grade-" + secrets.token_hex(8)
-    out = Run({}, {}, {}, {}, [], [])
     with tempfile.TemporaryDirectory() as d:
         modules = []
         for module in ("graded.elf", "none.elf"):
@@ -50,10 +81,16 @@ def run(build, name, cpus, chosen, options="", timeout=600, log=None):
         with open(os.path.join(d, "job"), "wb") as f:
             f.write(job(key, chosen))
         modules = [f"{build}/root.elf", f"{build}/test/grader.elf"] + modules + [f.name]
-        with vm.VM(f"{build}/freehold.elf", modules, append=f"test=grader {options}".strip(), mem=MEM, cpus=cpus, icount=True, log=log,
+        with vm.VM(f"{build}/freehold.elf", modules, append=f"test=grader parts={parts}", mem=MEM, cpus=cpus, icount=True, log=log,
                    extra=["-rtc", "base=2000-01-01"]) as machine:
             status = machine.wait(timeout)
             text = machine.transcript.replace("\r", "")
+    return heard(planned(chosen, parts), text, key, status.text, lambda before, sentence: story(build, name, before, sentence))
+
+
+def heard(out, text, key, status="", tell=lambda before, sentence: sentence):
+    """What the grader said, into a Run: {trace: fields}, fields, {workload: fields}, {where: sentence}. What it hasn't come to is
+    left there as missing."""
     at = 0
     for line in text.split("\n"):
         at += len(line) + 1
@@ -61,18 +98,22 @@ def run(build, name, cpus, chosen, options="", timeout=600, log=None):
             continue
         kind, *words = line.split(key, 1)[1].split()
         if kind == "trace":
-            out.traces[words[0]] = {**fields(words[1:]), "weight": weights.get(words[0], 1)}
+            out.traces[words[0]] = {**fields(words[1:]), "weight": out.traces[words[0]]["weight"]}
         elif kind == "work":
             out.work[words[0]] = fields(words[1:])
         elif kind == "exhaustion":
+            out.exhaustion.clear()
             out.exhaustion.update(fields(words))
         elif kind == "wrong":
-            out.wrong[words[0]] = story(build, name, text[:at], " ".join(words[1:]))
+            out.wrong[words[0]] = tell(text[:at], " ".join(words[1:]))
         elif kind == "end":
             out.ended.append(True)
     out.transcript.append(text.replace(key, "KEY"))
     if not out.ended:
-        out.wrong["grader"] = f"the run ended early: {status.text or 'no word from the grader'}"
+        things = {**out.traces, **({"exhaustion": out.exhaustion} if out.exhaustion else {}), **out.work}
+        missing = [n for n, x in things.items() if "missing" in x and n not in out.wrong]
+        out.wrong["grader"] = f"the run ended early: {status or 'no word from the grader'}" + (
+            f". Not reached, and so worth nothing: {', '.join(missing)}" if missing else "")
     return out
 
 
@@ -115,12 +156,16 @@ def swift(run):
     return [t for t in run.traces.values() if t["weight"] in (1, 3)]
 
 
+def rights(runs):
+    """Of each trace, workload and exhaustion step: did it go right?"""
+    right = [x["ok"] for r in runs.values() for x in (*r.traces.values(), *r.work.values())]
+    return right + [i < r.exhaustion["ok"] for r in runs.values() if r.exhaustion for i in range(r.exhaustion["of"])]
+
+
 def score(runs, conf):
     """{part: points} from {cpus: Run}."""
     every = list(runs.values())
-    right = [x["ok"] for r in every for x in (*r.traces.values(), *r.work.values())]
-    right += [i < r.exhaustion.get("ok", 0) for r in every for i in range(r.exhaustion.get("of", 0))]
-    right += [0 for r in every if "grader" in r.wrong]
+    right = rights(runs) + [0 for r in every if "grader" in r.wrong]
 
     def fast(t):
         return min(1.0, conf["reference"] / max(1.0, per_op(t))) if t["ok"] else 0.0
@@ -152,16 +197,16 @@ def table(runs):
     for n in next(iter(runs.values())).traces:
         row = [n]
         for r in runs.values():
-            t = r.traces.get(n)
-            row += ["-"] * 7 if not t else ["yes" if t["ok"] else "NO", percent(space(t)), f"{per_op(t):.0f}", str(t["upcalls"]),
+            t = r.traces[n]
+            row += ["NO"] + ["-"] * 6 if "missing" in t else ["yes" if t["ok"] else "NO", percent(space(t)), f"{per_op(t):.0f}", str(t["upcalls"]),
                                             str(t["calls"]), str(t["flushes"]), str(t["left"])]
         rows.append(row)
     rows += [[""], ["threads"] + ["right", "", "instr/op", "shared lines", "", "", "kept"] * len(runs)]
     for n in next(iter(runs.values())).work:
         row = [n]
         for r in runs.values():
-            w = r.work.get(n)
-            row += ["-"] * 7 if not w else ["yes" if w["ok"] else "NO", "", f"{per_op(w):.0f}" if n != "stepped" else "",
+            w = r.work[n]
+            row += ["NO", "", "-", "-", "", "", "-"] if "missing" in w else ["yes" if w["ok"] else "NO", "", f"{per_op(w):.0f}" if n != "stepped" else "",
                                             str(w["shared"]), "", "", str(w["left"])]
         rows.append(row)
     rows += [[""], ["memory runs out"] + sum((["{ok} of {of}".format(**r.exhaustion) if r.exhaustion else "-"] + [""] * 6
@@ -208,7 +253,7 @@ def tap(name, runs):
         things.append(("the grader came to its end", bool(r.ended), "grader"))
         for what, good, key in things:
             lines.append(f"{'ok' if good else 'not ok'} {len(lines) + 1} - {name}, {cpus} CPUs: {what}")
-            lines += [f"# {r.wrong.get(key)}"] * (not good)
+            lines += [f"# {r.wrong.get(key, 'not reached')}"] * (not good)
     return lines + [f"1..{sum(not line.startswith('#') for line in lines)}"]
 
 
@@ -219,10 +264,10 @@ def summary(graded):
             [f"larson, {c}" for c in first]]
     for name, (runs, points) in graded.items():
         t = [t for r in runs.values() for t in spacious(r)]
-        things = [x for r in runs.values() for x in (*r.traces.values(), *r.work.values())]
-        rows.append([name, f"{sum(points.values()):.0f}", f"{sum(x['ok'] for x in things)}/{len(things)}", percent(mean(map(space, t))),
-                     percent(mean(map(returned, t)))] + [f"{mean(map(per_op, swift(r))):.0f}" for r in runs.values()] +
-                    [f"{per_op(r.work['larson']):.0f}" if "larson" in r.work else "-" for r in runs.values()])
+        right = rights(runs)
+        rows.append([name, f"{sum(points.values()):.0f}", f"{sum(right)}/{len(right)}", percent(mean(map(space, t))),
+                     percent(mean(map(returned, t)))] + [f"{mean(per_op(t) for t in swift(r) if t['ops']):.0f}" for r in runs.values()] +
+                    [f"{per_op(r.work['larson']):.0f}" if r.work.get("larson", MISSING)["ops"] else "-" for r in runs.values()])
     return columns(rows)
 
 
@@ -230,7 +275,7 @@ def details(graded, what, title, cpus):
     names = list(graded)
     rows = [[title] + names]
     for n in graded[names[0]][0][cpus].traces:
-        rows.append([n] + [what(graded[m][0][cpus].traces[n]) if n in graded[m][0][cpus].traces else "-" for m in names])
+        rows.append([n] + [what(graded[m][0][cpus].traces[n]) for m in names])
     return columns(rows)
 
 
@@ -251,9 +296,9 @@ def into(path, lines):
         f.write(head + BEGIN + "\n" + "".join(("    " + line).rstrip() + "\n" for line in lines) + "\n" + END + rest.split(END)[1])
 
 
-def grade(build, name, cpus, chosen, conf, options=""):
+def grade(build, name, cpus, chosen, conf, parts=PARTS):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        runs = dict(zip(cpus, pool.map(lambda c: run(build, name, c, chosen, options, log=f"{build}/grade/{name}.{c}.log"), cpus)))
+        runs = dict(zip(cpus, pool.map(lambda c: run(build, name, c, chosen, parts, log=f"{build}/grade/{name}.{c}.log"), cpus)))
     points = score(runs, conf)
     with open(f"{build}/grade/{name}.json", "w") as f:
         json.dump({"name": name, "score": round(sum(points.values()), 2), "points": {k: round(v, 2) for k, v in points.items()},
@@ -272,17 +317,19 @@ def main():
     p.add_argument("--cpus", default="1,4")
     p.add_argument("--traces", nargs="+", help=".rep files in place of the repository's")
     p.add_argument("--conf", default=CONF)
-    p.add_argument("--parts", default="traces,exhaustion,threads", help="of the grading; also names of workloads")
+    p.add_argument("--parts", default=PARTS, help="of the grading; also names of workloads")
     p.add_argument("--docs", help="a document to put the comparison into")
     p.add_argument("--tap", action="store_true", help="print TAP, too")
     a = p.parse_args()
     try:
-        chosen = [traces.read(t) for t in a.traces] if a.traces else traces.standard()
+        if a.traces and len(a.traces) > NTRACES:
+            raise traces.Bad(f"{len(a.traces)} traces: {NTRACES} at most can be graded at once")
+        chosen = named([traces.read(t) for t in a.traces]) if a.traces else traces.standard()
     except traces.Bad as e:
         sys.exit(f"grade: {e}")
     conf, graded = settings(a.conf), {}
     for name in a.names:
-        graded[name] = grade(a.build, name, [int(c) for c in a.cpus.split(",")], chosen, conf, f"parts={a.parts}")
+        graded[name] = grade(a.build, name, [int(c) for c in a.cpus.split(",")], chosen, conf, a.parts)
         print("\n".join(report(name, *graded[name], conf)) + "\n", flush=True)
         if a.tap:
             print(open(f"{a.build}/grade/{name}.tap").read())

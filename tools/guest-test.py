@@ -2,8 +2,8 @@
 """Run test/guest/NAME.c in a machine (NAME.tar, if built, is a module beside it) and print its TAP. The kernel's command
 line says test=NAME; root then spawns that module in place of the shell and halts with its exit code. Lines that aren't TAP
 (the boot log) go to the log only. An end other than a halt with code 0 is a failed test, with the end of the console shown. The verdict is in the TAP, not in the exit
-status. --sim both: runs in Bochs, then in QEMU on a CPU with the same features; what they say is one more test."""
-import argparse, difflib, glob, os, re
+status, but with --status. --sim both: runs in Bochs, then in QEMU on a CPU with the same features; what they say is one more test."""
+import argparse, difflib, glob, os, re, sys
 import bochs, vm
 
 TAP = re.compile(r"(ok|not ok)\b|1\.\.\d+$|#")
@@ -19,6 +19,7 @@ def arguments():
     p.add_argument("--mem", default="128M")
     p.add_argument("--cpus", default="1")
     p.add_argument("--append", default="", help="more words for the kernel's command line")
+    p.add_argument("--status", action="store_true", help="exit with 1 if a test failed")
     p.add_argument("--timeout", type=float, help="seconds")
     return p.parse_args()
 
@@ -65,6 +66,7 @@ class Tap:
         print(f"1..{max(self.count, self.plan or 0)}")
         if self.failed:
             print("".join(f"# | {line}\n" for line in tail), end="")
+        return self.failed > 0
 
 
 def comparable(lines):
@@ -85,12 +87,11 @@ def run(a, sim, cpu, tap):
         return machine.tail()
 
 
-def main():
-    a = arguments()
+def main(a):
+    """Did a test fail?"""
     tap = Tap()
     if a.sim != "both":
-        tap.end(run(a, a.sim, a.cpu or {"qemu": "qemu64", "bochs": bochs.CPU}[a.sim], tap))
-        return
+        return tap.end(run(a, a.sim, a.cpu or {"qemu": "qemu64", "bochs": bochs.CPU}[a.sim], tap))
     tail, other = run(a, "bochs", bochs.CPU, tap), Tap(show=False)
     run(a, "qemu", bochs.CPU_IN_QEMU, other)
     apart = [*difflib.unified_diff(comparable(tap.lines), comparable(other.lines), "Bochs", "QEMU", n=0, lineterm="")]
@@ -98,7 +99,9 @@ def main():
         tap.plan += 1
     tap.take(f"{'not ok' if apart else 'ok'} {tap.count + 1} - QEMU ({bochs.CPU_IN_QEMU}) says the same")
     print("".join(f"# {line}\n" for line in apart), end="")
-    tap.end(tail)
+    return tap.end(tail)
 
 
-main()
+options = arguments()
+failed = main(options)
+sys.exit(options.status and failed)

@@ -60,7 +60,7 @@ def main():
     earned = True
     for cpus in (a.cpus,) if a.cpus else CPUS.get(a.n, ("1",)):
         if a.gdb:
-            print("The machine waits for gdb: run 'make gdb' in another terminal.", flush=True)
+            print(f"The machine waits for gdb: run 'make gdb{' DEBUG=1' if a.debug else ''}' in another terminal.", flush=True)
         lines, status = run(a.n, folder, cpus, lambda line: print(line, flush=True), a.only, a.gdb, a.debug)
         if not lines or status.code > 1:
             print(f"# {status.text or 'the machine ended before the tests began'}")

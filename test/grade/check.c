@@ -13,10 +13,25 @@ static bool wrong(struct caller *c, const char *call)
 	return fail("%s: %s %s", c->what, call, trouble);
 }
 
-static void count_held(struct caller *c)
+void count_held(struct caller *c)
 {
 	uint64_t held = subject_held();
 	c->held = held > c->held ? held : c->held;
+}
+
+/* A block of so many bytes comes. */
+static void count_in(struct caller *c, uint64_t bytes)
+{
+	c->live += bytes;
+	c->most = c->live > c->most ? c->live : c->most;
+	c->pages += block_pages(bytes);
+	c->pages_most = c->pages > c->pages_most ? c->pages : c->pages_most;
+}
+
+static void count_out(struct caller *c, uint64_t bytes)
+{
+	c->live -= bytes;
+	c->pages -= block_pages(bytes);
 }
 
 /* The block is where no other one is, in the program's own memory. NULL: trouble. */
@@ -91,8 +106,7 @@ bool check_alloc(struct caller *c, uint32_t id, uint64_t bytes, uint64_t align)
 	if (!m)
 		return wrong(c, call);
 	enter(id, p, bytes, m);
-	c->live += bytes;
-	c->most = c->live > c->most ? c->live : c->most;
+	count_in(c, bytes);
 	return true;
 }
 
@@ -119,8 +133,9 @@ bool check_realloc(struct caller *c, uint32_t id, uint64_t bytes)
 	if (at != kept)
 		return (void)fail("returned %#lx, where byte %lu isn't the old block's any more: the payload was not kept", p, at), wrong(c, call);
 	enter(id, p, bytes, m);
-	c->live += bytes - old.bytes;
-	c->most = c->live > c->most ? c->live : c->most;
+	if (b)
+		count_out(c, old.bytes);
+	count_in(c, bytes);
 	return true;
 }
 
@@ -133,7 +148,7 @@ bool check_free(struct caller *c, uint32_t id)
 	if (!same(b, id, b->lo, b->bytes))
 		return wrong(c, call);
 	uint64_t p = b->lo;
-	c->live -= b->bytes;
+	count_out(c, b->bytes);
 	blocks_remove(id);
 	if (!subject_call(c->lane, LANE_FREE, p, 0, 0, NULL, &c->spent))
 		return died(0), wrong(c, call);
@@ -172,4 +187,14 @@ bool check_end(struct caller *c, uint64_t *left)
 		return died(0), wrong(c, "trim()");
 	*left = subject_held();
 	return true;
+}
+
+bool hoarded;
+
+bool check_held(const struct caller *c, uint64_t quota)
+{
+	if (c->held <= quota / 4 || c->held * FH_PAGE <= 10 * c->most || c->held <= 2 * c->pages_most)
+		return true;
+	hoarded = true;
+	return fail("%s: %lu frames of a quota of %lu were held for at most %lu bytes in use: it is hoarded", c->what, c->held, quota, c->most);
 }

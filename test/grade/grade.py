@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Grading: .rep files are read, a right allocator gets its points, each mistake and each cheat gets a sentence. Arguments: which
 of the parts (see main); none: all."""
-import concurrent.futures, gzip, os, re, sys, tempfile
+import concurrent.futures, gzip, os, re, subprocess, sys, tempfile
 
 os.chdir(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", ".."))
 sys.path.insert(0, "tools")
@@ -68,6 +68,11 @@ def files():
         except traces.Bad as e:
             said = str(e)
         ok(said.startswith(path), "a compressed file cut short is refused", said)
+    same = [traces.Trace(n, want) for n in ("x" * 23 + "1", "x" * 23 + "2", "my trace", "grader", "", "\u00e9t\u00e9")]
+    names = [t.name for t in grade.named(same)]
+    ok(names == ["x" * 23, "x" * 21 + "~2", "my_trace", "grader~2", "trace", "_t_"], "traces' names are cut, have no blanks, and are nobody else's", names)
+    many = subprocess.run(["tools/grade.py", "tags", "--traces"] + ["x.rep"] * 65, capture_output=True, text=True)
+    ok(many.returncode and "65 traces: 64 at most" in many.stderr, "more than 64 traces are refused", many.stderr)
     every = traces.standard()
     again = {t.name: t for t in traces.standard()}
     ok(all(again[t.name].ops == t.ops == traces.parse(t.name, t.text()).ops for t in every) and len(every) >= 14,
@@ -89,6 +94,12 @@ def resized(m):
     for k in range(8):
         for b in blocks:
             m.realloc(b, m.random.randrange(50, 800 * k + 100))
+    m.end()
+
+
+def many(m):
+    for _ in range(4500):
+        m.alloc(16)
     m.end()
 
 
@@ -116,21 +127,21 @@ WAYS = {
     "no_null": (E, r"should return NULL, but the program ended .* after a page fault in no_null_alloc \(no_null.c:\d+\): write at address 0: nothing"),
     "never_returns": (T, r"when every block was freed and trim\(\) called, (\d+) of \1 frames were still held: memory isn't given back"),
 }
-# cheat: what is said, the most it may get of the points for space and speed
+# cheat: in which parts it has something to cheat with, what is said
 CHEATS = {
-    "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x\w+: nothing mapped there", 0),
-    "scribble": (T, r"page fault in scribble_alloc .*: write at address 0x\w+: not allowed", 0),
-    "hoard": (T, r"(\d{5}) frames \(\d+ KiB\) were held for at most \d+ KiB in use", 0.02),
-    "offshore": (T, r"(\d{4}) frames \(\d+ KiB\) were held for at most \d+ KiB in use", 0.02),
-    "remember": (T, r"malloc\(\d+\) returned NULL, with 0 bytes in use", 0),
-    "forge": (T, r"operation 1: malloc\(\d+\) didn't return", 0),
-    "alias": (T, r"finds block \d+ \(.*\) overwritten", 0),
-    "helper": (T, r"the program has made threads of its own: its time can't be told", 0),
+    "ahead": (T, r"page fault in ahead_alloc .*: read at address 0x\w+: nothing mapped there"),
+    "scribble": (T, r"page fault in scribble_alloc .*: write at address 0x\w+: not allowed"),
+    "hoard": ("traces,exhaustion,larson", r"trace mixed, at its end: \d{5} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
+    "offshore": ("traces,exhaustion,larson", r"trace mixed, at its end: \d{4} frames of a quota of 16384 were held for at most \d+ bytes in use: it is hoarded"),
+    "remember": (T, r"malloc\(\d+\) returned NULL, with 0 bytes in use"),
+    "forge": (T, r"operation 1: malloc\(\d+\) didn't return"),
+    "alias": (T, r"finds block \d+ \(.*\) overwritten"),
+    "helper": (T, r"the program has made threads of its own: its time can't be told"),
 }
 
 
-def one(name, parts, cpus=(1,), chosen=SMALL):
-    runs = {c: grade.run(BUILD, name, c, chosen, f"parts={parts}", timeout=300) for c in cpus}
+def one(name, parts, cpus=(1,), chosen=SMALL, timeout=300):
+    runs = {c: grade.run(BUILD, name, c, chosen, parts, timeout=timeout) for c in cpus}
     return runs, grade.score(runs, CONF)
 
 
@@ -161,6 +172,38 @@ def check_right(pool):
     ok(tap[-1] == f"1..{len(tap) - 1}" and all(line.startswith("ok ") for line in tap[:-1]), "the TAP has a plan", tap)
 
 
+def check_early(pool):
+    """A run that ends early has what it didn't come to counted as wrong."""
+    good = "live=4096 held=1 left=0 upcalls=0 calls=0 flushes=0"
+    first, second = (f"KEY trace {t.name} ok=1 ops={len(t.ops)} of={len(t.ops)} instructions=100 {good}\n" for t in SMALL)
+    rest = f"KEY exhaustion ok={grade.STEPS} of={grade.STEPS}\n" + "".join(f"KEY work {w} ok=1 ops=9 instructions=9 shared=0 left=0\n" for w in grade.WORKS)
+    whole = first + second + rest + "KEY end\n"
+    count = len(SMALL) + grade.STEPS + len(grade.WORKS)
+
+    def score(*texts):
+        runs = {c: grade.heard(grade.planned(SMALL, grade.PARTS), text, "KEY", "timeout") for c, text in enumerate(texts, 1)}
+        return runs, grade.score(runs, CONF)
+    _, points = score(whole)
+    ok(points == {p: CONF[p] for p in points} and len(points) == 4, "a run in which all goes right is worth all points", points)
+    runs, points = score(first)
+    want = {"correctness": CONF["correctness"] / (count + 1), "space": CONF["space"] / 2, "returned": CONF["returned"] / 2,
+            "speed": CONF["speed"] / (len(SMALL) + len(grade.WORKS) - 1)}
+    ok(all(abs(points[p] - want[p]) < 0.01 for p in want), "one that ends after one trace is scored over all that was to come", points, want)
+    ok(re.search(rf"ended early: timeout. Not reached.*: {SMALL[1].name}, exhaustion, larson.*, stepped \(1 CPU\)", said(runs)), "it says what is missing", said(runs))
+    tap = grade.tap("x", runs)
+    ok(sum(line.startswith("ok ") for line in tap) == 1 and sum(line.startswith("not ok ") for line in tap) == 1 + 1 + len(grade.WORKS) + 1
+       and tap[-1] == f"1..{2 + 1 + len(grade.WORKS) + 1}", "the TAP has all of it, too", *tap)
+    report = "\n".join(grade.report("x", runs, points, CONF))
+    ok(re.search(rf"^{SMALL[1].name} +NO +-", report, re.M) and re.search(r"^larson +NO +-", report, re.M) and f"0 of {grade.STEPS}" in report,
+       "and so has the table", report)
+    runs, points = score("", whole)
+    ok(all(abs(points[p] - CONF[p] / 2) <= CONF[p] / count for p in points) and re.search(rf"^{SMALL[0].name} +NO .*yes", "\n".join(grade.table(runs)), re.M),
+       "a machine that never came up costs half of the points of two", points)
+    runs, points = one("way-template", grade.PARTS, timeout=2)
+    ok("grader" in runs[1].wrong and points["correctness"] < CONF["correctness"] and len(runs[1].work) == len(grade.WORKS) and
+       set(runs[1].traces) == {t.name for t in SMALL}, "a machine that is stopped after two seconds is scored so", points, said(runs))
+
+
 def check_ways(pool):
     jobs = {way: pool.submit(one, "way-" + way, parts) for way, (parts, _) in WAYS.items()}
     perfect = {}
@@ -174,13 +217,14 @@ def check_ways(pool):
 
 
 def check_cheats(pool):
-    jobs = {cheat: pool.submit(one, cheat, parts) for cheat, (parts, _, _) in CHEATS.items()}
+    jobs = {cheat: pool.submit(one, cheat, parts) for cheat, (parts, _) in CHEATS.items()}
     for cheat, job in jobs.items():
         runs, points = job.result()
-        _, message, most = CHEATS[cheat]
-        ok(re.search(message, said(runs)), f"{cheat}: the message says what became of it", said(runs))
-        limit = points["space"] / CONF["space"] if most else max(points["space"], points["speed"], points["correctness"])
-        ok(limit <= most, f"{cheat}: it is worth nothing", points)
+        ok(re.search(CHEATS[cheat][1], said(runs)), f"{cheat}: the message says what became of it", said(runs))
+        ok(not any(points.values()), f"{cheat}: it is worth nothing", points)
+    runs, _ = one("guard", T, chosen=[traces.generated(many)])
+    t = runs[1].traces["many"]
+    ok(t["ok"] and t["held"] > 4500, "guard, whose blocks have pages of their own, isn't said to hoard them", said(runs), t)
 
 
 def check_references(pool):
@@ -193,27 +237,37 @@ def check_references(pool):
         ok(not runs[1].wrong and points["correctness"] == CONF["correctness"], f"{name}, a real allocator, passes", said(runs))
 
 
+SHORT = "coalescing"  # the trace that every row is compared on
+
+
 def check_table(pool):
-    """docs/allocators.md: each allocator is there, and tags' columns are what it has now."""
+    """docs/allocators.md: each allocator is there, its numbers for one short trace are what it has now, and tags' for all."""
     text = open("docs/allocators.md").read()
     tables = text.split(grade.BEGIN)[1].split(grade.END)[0].split("\n\n    ")
-    gallery = {os.path.splitext(f)[0] for f in os.listdir("src/libos/alloc") if f.endswith(".c")}
+    gallery = sorted(os.path.splitext(f)[0] for f in os.listdir("src/libos/alloc") if f.endswith(".c"))
     rows = {line.split()[0] for line in tables[0].split("\n")[1:] if line.strip()} - {"allocator"}
-    ok(gallery <= rows, "docs/allocators.md has a row for each allocator of the gallery", gallery - rows)
-    runs, _ = pool.submit(one, "tags", "traces", (1,), traces.standard()).result()
-    wrong = []
-    for title, what, slack in (("space", lambda t: 100 * grade.space(t), 6), ("instr/op", grade.per_op, 40)):
-        lines = next((t for t in tables if t.strip().startswith(title)), "").strip().split("\n")
-        at = lines[0].split().index("tags") if "tags" in lines[0].split() else 1
-        said_there = {line.split()[0]: float(line.split()[at].rstrip("%")) for line in lines[1:] if line.strip()}
-        for n, t in runs[1].traces.items():
-            if abs(said_there.get(n, -1e9) - what(t)) > max(slack, what(t) / 10):
-                wrong.append(f"{title} of {n}: {what(t):.0f} now, {said_there.get(n)} there")
-    ok(not wrong, "and its numbers for tags are today's, within a tenth or 40 instructions (else: make docs-allocators)", *wrong)
+    ok(rows >= set(gallery), "docs/allocators.md has a row for each allocator of the gallery", set(gallery) - rows)
+    every = traces.standard()
+    chosen = {name: every if name == "tags" else [t for t in every if t.name == SHORT] for name in gallery}
+    chosen.update({name: chosen["first"] for name in ("dlmalloc", "nano") if os.path.exists(f"{BUILD}/grade/{name}.elf")})
+    jobs = {name: pool.submit(one, name, "traces,exhaustion", (1,), chosen[name]) for name in chosen}
+    for name, job in jobs.items():
+        runs, points = job.result()
+        wrong = []
+        for title, what, slack in (("space", lambda t: 100 * grade.space(t), 6), ("instr/op", grade.per_op, 40)):
+            lines = next((t for t in tables if t.strip().startswith(title)), "").strip().split("\n")
+            names = lines[0].split()
+            said_there = {line.split()[0]: float(line.split()[names.index(name)].rstrip("%")) for line in lines[1:] if line.strip() and name in names}
+            for n, t in runs[1].traces.items():
+                if abs(said_there.get(n, -1e9) - what(t)) > max(slack, what(t) / 10):
+                    wrong.append(f"{title} of {n}: {what(t):.0f} now, {said_there.get(n)} there")
+        ok(not wrong, f"its numbers for {name} are today's, within a tenth or 40 instructions (else: make docs-allocators)", *wrong)
+        if name in gallery:
+            ok(points["correctness"] == CONF["correctness"], f"{name} does all that right, also when memory runs out", said(runs))
 
 
 def main():
-    parts = {"files": lambda _: files(), "right": check_right, "ways": check_ways, "cheats": check_cheats, "references": check_references,
+    parts = {"files": lambda _: files(), "right": check_right, "early": check_early, "ways": check_ways, "cheats": check_cheats, "references": check_references,
              "table": check_table}
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for part in sys.argv[1:] or parts:

@@ -48,7 +48,7 @@ static void work(const struct module *none, unsigned number)
 /* parts=traces,exhaustion,threads, or names of workloads: not all of them. */
 static bool part(const char *name)
 {
-	char list[64];
+	char list[128];
 
 	return !boot_option("parts", list, sizeof(list)) || strstr(list, name);
 }
@@ -62,7 +62,7 @@ int main(void)
 		panic("modules job, graded and none are needed");
 	job = m[0].data;
 	graded = &m[1];
-	if (m[0].bytes < sizeof(*job) || job->magic != JOB_MAGIC)
+	if (m[0].bytes < sizeof(*job) || job->magic != JOB_MAGIC || job->ntraces > JOB_TRACES)
 		panic("the job is none");
 	if (part("traces")) {
 		calibrate(&m[2], lanes);

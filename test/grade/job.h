@@ -26,6 +26,7 @@ struct job {
 	struct job_trace trace[JOB_TRACES];
 };
 enum { TRACE_ALLOC, TRACE_FREE, TRACE_REALLOC };
+#define EXHAUST_STEPS 6u /* exhaust.c */
 #define TRACE_NULL (~0u) /* id: NULL */
 struct trace_op {
 	uint32_t op, id;

@@ -32,6 +32,7 @@ static bool look(const struct work *w)
 	if (!slots)
 		return fail("%s: the runner's slots are gone", c.what);
 	blocks_reset(THREADS * WORK_SLOTS);
+	c.live = c.pages = 0;
 	for (unsigned i = 0; i < THREADS; i++)
 		if (channel->lane[i].bad)
 			return fail("%s: thread %u found %lu blocks overwritten: two threads were given the same memory?", c.what, i,
@@ -51,6 +52,8 @@ static bool look(const struct work *w)
 			if (p % 16)
 				return fail("%s: a block at %#lx is not aligned to 16", c.what, p);
 			blocks_add(a * WORK_SLOTS + s, p, e->bytes);
+			c.live += e->bytes;
+			c.pages += block_pages(e->bytes);
 			const volatile char *m = subject_memory(p, e->bytes);
 			size_t at = m ? pattern_wrong(m, e->bytes, e->bytes, e->key) : 0;
 			if (at != e->bytes)
@@ -103,6 +106,11 @@ static bool run(unsigned number, uint64_t *instructions, unsigned *shared, uint6
 			            w->stepped ? " (the threads take turns at every few instructions: is something not under a lock?)" : "");
 		replay(number, round);
 		if (!look(w) || !check_heap(&c))
+			return false;
+		count_held(&c);
+		c.most = c.live > c.most ? c.live : c.most;
+		c.pages_most = c.pages > c.pages_most ? c.pages : c.pages_most;
+		if (!check_held(&c, TRACE_QUOTA))
 			return false;
 	}
 	*shared = shared_lines();

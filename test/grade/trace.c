@@ -46,7 +46,7 @@ static bool run(const struct job_trace *t, struct caller *c, unsigned lanes, uin
 			return false;
 	}
 	snprintf(c->what, sizeof(c->what), "trace %s", t->name);
-	if (!check_all(c) || !check_end(c, left))
+	if (!check_all(c) || !check_end(c, left) || !check_held(c, TRACE_QUOTA))
 		return false;
 	return subject_threads() == lanes || fail("trace %s: the program has made threads of its own: its time can't be told", t->name);
 }

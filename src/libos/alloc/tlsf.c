@@ -4,7 +4,8 @@
  *
  * Free blocks are in lists by size: the first level is the power of two, the second divides it into 16. One word of bits for
  * each level says which lists have something, so that "a list with blocks of at least n" is two bit scans. A request is
- * rounded up to the next list, whose every block fits: "good fit", no search.
+ * rounded up to the next list, whose every block fits: "good fit", no search. Only when there is no more memory are the blocks of
+ * its own list tried one by one, of which some fit: the step that isn't bounded comes where the answer would be NULL.
  *
  *   used   | prev | head | the caller's bytes ......... |     prev: the block before, by address, if that is free
  *   free   | prev | head | next | last | ...            |     head: bytes after it, and two bits
@@ -113,6 +114,18 @@ static struct block *find(size_t size)
 	return heap.free[level][__builtin_ctz(lists)];
 }
 
+/* The same in the list that `size` itself belongs to, where blocks may be smaller. */
+static struct block *search(size_t size)
+{
+	unsigned level, list;
+
+	mapping(size, &level, &list);
+	struct block *b = level < LEVELS ? heap.free[level][list] : NULL;
+	while (b && size_of(b) < size)
+		b = b->next;
+	return b;
+}
+
 static void mark_free(struct block *b, size_t size)
 {
 	b->head = size | (b->head & PREV_FREE) | FREE;
@@ -201,7 +214,7 @@ static void *tlsf_alloc(struct allocator *a, size_t n, size_t align)
 	struct block *b = find(room);
 	while (!b && extend(room + (room >> SPLIT))) /* so that good fit finds it */
 		b = find(room);
-	if (!b)
+	if (!b && !(b = search(room)))
 		return NULL;
 	unlink_block(b);
 	size_t whole = size_of(b), front = -(uintptr_t)user(b) & (align - 1);
