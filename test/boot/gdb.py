@@ -71,7 +71,7 @@ check = Checks()
 
 def machine(scratch, build="build", cpus=2, extra=()):
     path = os.path.join(scratch, "gdb")
-    files = [f"{build}/{name}.elf" for name in ("root", "sh", "demo", "hello")]
+    files = [f"{build}/{name}.elf" for name in ("root", "sh", "demo", "hello", "layout/linux", "layout/linux_pie")]
     return vm.VM(f"{build}/freehold.elf", files, cpus=cpus, log=f"build/test-logs/gdb.{os.path.basename(build)}.console",
                  extra=["-chardev", f"socket,path={path},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb", *extra]), path
 
@@ -236,9 +236,30 @@ def copy_on_write(gdb, guest):
     gdb.ask("delete")
 
 
+def layouts(gdb, guest):
+    """Programs whose areas lie where a seed has put them, and one that is itself moved."""
+    gdb.ask("b linux:layout_work")
+    guest.send("run layout linux seed=7\n")
+    check("a program in a layout of its own", gdb.ask("continue"), r"^\[symbols of linux", r"^#0 +layout_work \(\) at user/layout/linux\.c")
+    check("fh maps: its areas are where they were put, not where the table has them", gdb.ask("fh maps linux"), r"^0{10}400000-\S+ r-x  DATA +\[text\]$",
+          r" r--  DATA +\[rodata\]$", r" rw-  DATA +\[bss\]$", r"^00007ff[0-9a-e]\w+-\S+ rw-  DATA +\[stack\]$", r" kit$")
+    gdb.ask("delete")
+    check("b in a static-pie that doesn't run: it has no addresses yet", gdb.ask("b linux_pie:layout_work"),
+          r"^linux_pie is moved when it is loaded: .* 'b sh:child_start', and ask again\.$")
+    gdb.ask("b sh:child_start")
+    guest.send("run layout linux_pie seed=7\n")
+    gdb.ask("continue")
+    check("but it has when it is loaded", gdb.ask("b linux_pie:layout_work"), r"^Breakpoint \d+ at 0x5\w{11} in linux_pie: user/layout/linux\.c:\d+$")
+    check("breakpoints there hit, with its symbols", gdb.ask("continue") + "\n" + gdb.ask("bt 3"), rf"^\[symbols of linux_pie, moved by {HEX}, no more of sh\]", r"layout_work \(\) at user/layout/linux\.c",
+          r"^#1 +0x00005\w+ in main .* user/layout/lib/main\.c")
+    check("fh threads and fh maps know it, too", gdb.ask("fh threads") + "\n" + gdb.ask("fh maps linux_pie"),
+          r"\(linux_pie\): RUNNING on cpu \d, at 0x5\w{11} layout_work$", r"^00005\w+-\S+ r-x  DATA +\[text\]$", r"^00007ff[0-9a-e]\w+-\S+ rw-  DATA +\[stack\]$")
+    gdb.ask("delete")
+
+
 def dumps(gdb, scratch):
     """The machine is asked, dumped, and the dumps answer the same."""
-    questions = "fh envs", "fh audit", "fh threads", "fh maps demo", "fh frame 0x5001", "fh cpus"
+    questions = "fh envs", "fh audit", "fh threads", "fh maps linux_pie", "fh frame 0x5001", "fh cpus"
     live = [gdb.ask(q) for q in questions]
     for flag, kind in (("-p ", "with page tables"), ("", "of physical memory")):
         core = os.path.join(scratch, f"core{flag.strip()}")
@@ -289,7 +310,7 @@ def triple_fault():
 
 
 os.makedirs("build/test-logs", exist_ok=True)
-print("1..68")
+print("1..74")
 with tempfile.TemporaryDirectory() as scratch:
     guest, path = machine(scratch, extra=["-S"])
     with guest:
@@ -300,6 +321,7 @@ with tempfile.TemporaryDirectory() as scratch:
         arguments(gdb)
         in_the_kernel(gdb)
         copy_on_write(gdb, guest)
+        layouts(gdb, guest)
         dumps(gdb, scratch)
         gdb.ask("detach")
         gdb.close()
