@@ -120,6 +120,7 @@ class Debugger(Bochs):
             if self.process.stdout in ready:
                 data = os.read(self.process.stdout.fileno(), 1 << 20)
                 if not data:
+                    self.said = said.decode(errors="replace")  # its last words
                     raise vm.Ended(f"the machine ended after {line!r}")
                 said += data
             if time.monotonic() > end:

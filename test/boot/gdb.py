@@ -1,47 +1,15 @@
 #!/usr/bin/env python3
 """gdb's commands for Freehold (tools/gdb), each on a live machine: too early, at a breakpoint in a user program, with the
 table damaged on purpose, and on dumps of the machine."""
-import os, re, socket, subprocess, sys, tempfile
+import os, re, socket, sys, tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tools"))
 import vm
+from gdbpipe import Gdb
 
 WAIT = 30
 HEX = "0x[0-9a-f]+"
 # Another CPU may be stopped in the midst of a change; then fh audit says so.
 FITS = r"^(audit: everything fits|CPU \d is in the kernel, at .*may be half done)"
-
-
-class Gdb:
-    """gdb on the other end of two pipes."""
-
-    def __init__(self, kernel="build/freehold64.elf"):
-        settings = [word for s in ("pagination off", "confirm off", "width 0") for word in ("-ex", f"set {s}")]
-        self.process = subprocess.Popen(["timeout", "120", "gdb", "-q", "-nx", *settings, kernel, "-x", "tools/gdb/fh.py"],
-                                        stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.asked = 0
-        self.ask("")
-
-    def ask(self, command):
-        """What gdb prints in answer."""
-        self.asked += 1
-        end = f"@answered-{self.asked}@"
-        try:
-            self.process.stdin.write(f"{command}\necho \\n{end}\\n\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return "gdb has ended"
-        lines = []
-        for line in self.process.stdout:
-            if line.strip() == end:
-                break
-            lines.append(line.replace("(gdb) ", ""))
-        return "".join(lines).strip()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.read()
-        self.process.wait(WAIT)
 
 
 class Checks:
