@@ -14,7 +14,7 @@ COMMAND = re.compile(r"( *)(<bochs:\d+>|\(gdb\)) (.*)")
 # Numbers; words that could be hexadecimal ones from four digits on.
 NUMBER = re.compile(r"(?<![\w.])(?:0x[0-9a-fA-F]+|[0-9a-f]{4,}|\d+)(?![\w])|(?<=_)[0-9a-f]{8}(?![\w])|(?<=\+)(?:0x)?[0-9a-f]+(?=[):> ])")
 # Behind these any number is right.
-FREE = re.compile(r".*(\+|\.c:|clock |epoch |stamp )$", re.S)
+FREE = re.compile(r".*(\+|\.-|\.c:|clock |epoch |stamp )$", re.S)
 # The kernel for the triple fault: its own text isn't executable once it loads its page tables.
 BROKEN = ("src/kern/memory.c", "image_rodata - image_text, 0);", "image_rodata - image_text, FH_NX);")
 
@@ -29,7 +29,7 @@ class Section:
     """One situation in one debugger: the numbers of the page's lines that hold its transcript, in order."""
 
     def __init__(self, title, sim):
-        self.title, self.sim, self.lines, self.all = title, sim, [], []
+        self.title, self.sim, self.lines, self.all = title, sim, [], []  # all: the text around, too
 
 
 def sections(page):
@@ -79,9 +79,9 @@ class Match:
         self.said, self.at = re.sub(r"[ \t\r]+", " ", said), 0
 
     def expect(self, n):
-        pattern, numbers = pattern_of(self.page[n])
         if self.page[n].strip() == "...":
             return
+        pattern, numbers = pattern_of(self.page[n])
         match = re.compile(r"(?<!\w)" + pattern).search(self.said, self.at)
         if not match:
             raise Differs(f"line {n + 1}, {self.page[n].strip()!r}, is not in the answer:\n{self.said[self.at:]}")
@@ -273,13 +273,13 @@ class InBochs:
 
 
 class InGdb:
-    def __init__(self, title, options, line):
+    def __init__(self, title, options):
         build = broken_kernel("gdb") if "triple" in title else build_of(options)
         modules = ["build/root.elf"] if "triple" in title else [f"{build}/{name}.elf" for name in ("root", "sh", "bugs")]
         with socket.socket() as free:
             free.bind(("localhost", 0))
             port = free.getsockname()[1]
-        self.machine, self.line = vm.VM(f"{build}/freehold.elf", modules, cpus=1 if "triple" in title else 2, gdb=port), line
+        self.machine, self.line = vm.VM(f"{build}/freehold.elf", modules, cpus=1 if "triple" in title else 2, gdb=port), options.get("CMD")
         self.ended = threading.Event()
         self.reader = threading.Thread(target=self.read)
         self.reader.start()
@@ -309,15 +309,20 @@ class InGdb:
 
 # ---- A section ----
 
+# The page says in words how the machine for gdb is started.
+IN_GDB = {"My page faults at an address that I mapped": {"CMD": "bugs lost"},
+          "My entry is refused": {"CMD": "bugs refused", "DEBUG": "1"}, "A triple fault in early boot": {},
+          "A frame won't free": {"CMD": "bugs busy"}, "Two CPUs disagree": {"CMD": "bugs disagree"}}
+
+
 def play(page, section, write):
     """Give the commands again; Differs where the answer does."""
     text = "\n".join(page[n] for n in section.lines)
     makes = re.search(r"^ *\$ make bochs(.*)$", text, re.M)
     options = dict((k, v.strip("'")) for k, v in re.findall(r"(\w+)=('[^']*'|\S+)", makes[1] if makes else ""))
-    if section.sim == "gdb" and "refused" in text:
-        options["DEBUG"] = "1"
-    bug = re.search(r"bugs[: ](lost|refused|busy|disagree)", "\n".join(page[n] for n in section.all) + BUGS.get(section.title, ""))
-    debugger = InBochs(section.title, options) if section.sim == "bochs" else InGdb(section.title, options, bug and bug[0].replace(":", " "))
+    if section.sim == "gdb":
+        options = IN_GDB[section.title]
+    debugger = InBochs(section.title, options) if section.sim == "bochs" else InGdb(section.title, options)
     match = Match(page, write)
     try:
         for n in section.lines:
@@ -330,10 +335,6 @@ def play(page, section, write):
                 match.expect(n)
     finally:
         debugger.close()
-
-
-BUGS = {"My page faults at an address that I mapped": "bugs lost", "My entry is refused": "bugs refused",
-        "A frame won't free": "bugs busy", "Two CPUs disagree": "bugs disagree"}
 
 
 def main():
