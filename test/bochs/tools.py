@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What make bochs, bochs-run and bochs-trace are made of: exit statuses from the console's last line, symbols in the debugger,
 the trace of one malloc."""
-import os, re, subprocess, sys
+import functools, os, re, subprocess, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tools"))
 import bochs, debugdoc, vm
 
@@ -11,6 +11,7 @@ MALLOC = [r"^ +\d+ .* malloc$", r"tags_alloc$", r"source_grow$", r"load from PT1
           r" pt_update$", r"CHANGE of PT1 0x\w+ slot \d+: 0x0 -> 0x80\w+$"]
 
 
+@functools.cache  # what two checks look at is run once
 def run(*command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     return done.returncode, done.stdout.decode(errors="replace")
