@@ -11,6 +11,7 @@ ACCESS = re.compile(r"\[CPU(\d+) (RD|WR|RW)\]: (?:LIN 0x([0-9a-f]+) )?PHY 0x([0-
 EVENT = re.compile(r"CPU (\d+): (?:Exception (0x[0-9a-f]+) - \((#\w+)\) ([\w ]+?) occurred|Interrupt (0x[0-9a-f]+) occurred)(?: \(error_code=0x([0-9a-f]+)\))?")
 TYPES = {3: "PT1", 4: "PT2", 5: "PT3", 6: "PT4"}  # FH_TYPES in abi.h
 USER_CS = "002b"
+MAGIC, BEGIN, END = "6687db", b"\x0f\x1f\x80BEGN", b"\x0f\x1f\x80END."  # trace.h
 
 
 # ---- The machine ----
@@ -68,6 +69,13 @@ class Span:
             self.run()
         self.machine.command("d 2")
 
+    def at_mark(self, mark, root):
+        return self.root() == root and self.bytes_at("rip", len(mark)) == mark
+
+    def to_mark(self, mark, root):
+        while "Magic" not in self.run() or not self.at_mark(mark, root):
+            pass
+
     def trace_call(self, root):
         """From the first instruction of a function to the return from it."""
         stack = self.register("rsp")
@@ -90,7 +98,7 @@ class Span:
 class Instruction:
     def __init__(self, match):
         self.cpu, self.tick, cs, rip, symbol, self.text, code = match.groups()
-        self.user, self.rip, self.size = cs == USER_CS, int(rip, 16), len(code) // 2
+        self.user, self.rip, self.size, self.is_mark = cs == USER_CS, int(rip, 16), len(code) // 2, code in (MAGIC, BEGIN.hex())
         name, plus, off = symbol.rpartition("+")
         self.function = name.split(".")[0]  # gcc's .constprop.0, nasm's local labels
         self.place = f"{name}+{off}" if plus else symbol
@@ -288,15 +296,14 @@ def main():
                 text = span.trace_call(root)
             else:
                 reached = "TRACE_BEGIN"
-                while "Magic" not in span.run() or span.root() != root:
-                    pass
+                span.to_mark(BEGIN, root)
                 cpu = span.cpu.group(1)
                 reached = "TRACE_END"
-                text = span.trace(lambda: span.root() == root)
+                text = span.trace(lambda: span.at_mark(END, root))
         except (vm.Ended, vm.Timeout) as e:
             print("\n".join(machine.tail(20)), file=sys.stderr)
             sys.exit(f"bochs-trace: {reached} was not reached: {e}")
-        instructions = parse(text, cpu)
+        instructions = [i for i in parse(text, cpu) if not i.is_mark or i.event]
         table = int(re.search(r"records at ([0-9a-f]+);", machine.transcript).group(1), 16)
         frames = {x.phy >> 12 for i in instructions for x in i.accesses if not x.walk}
         types = {n: TYPES.get(span.word_at(f"{table + 32 * n:#x}", physical=True) & 15) for n in sorted(frames)}

@@ -15,15 +15,14 @@ CONNECT = 20  # seconds for Bochs to come up
 
 
 def display():
-    """The value of bochsrc's display_library: the one asked for by the environment, or one that is there and needs no
-    window. The debugger keeps the terminal in any case: `term` draws on a terminal of its own, and says which."""
+    """The value of bochsrc's display_library: the one asked for by the environment, or the one that is in every package and
+    waits for nobody. Not `term`: it draws on a terminal of its own, and when nobody reads that and it is full, Bochs stands."""
     asked = os.environ.get("DISPLAY_LIBRARY")
-    for name in filter(None, (asked, "term")):
-        if glob.glob(PLUGINS % name):
-            return f'{name}, options="{"timeout=0" * (name == "rfb")}"'
-        if asked:
-            print(f"bochs: display library {name} is not installed (Debian: bochs-{name.rstrip('0123456789')})", flush=True)
-    return 'rfb, options="timeout=0"'  # in every package
+    if asked and asked != "rfb":
+        if glob.glob(PLUGINS % asked):
+            return f'{asked}, options=""'
+        print(f"bochs: display library {asked} is not installed (Debian: bochs-{asked.rstrip('0123456789')})", flush=True)
+    return 'rfb, options="timeout=0"'
 
 
 def mebibytes(size):
@@ -120,6 +119,7 @@ class Debugger(Bochs):
             if self.process.stdout in ready:
                 data = os.read(self.process.stdout.fileno(), 1 << 20)
                 if not data:
+                    self.said = said.decode(errors="replace")  # its last words
                     raise vm.Ended(f"the machine ended after {line!r}")
                 said += data
             if time.monotonic() > end:

@@ -3,6 +3,7 @@
  * debugger on.
  */
 #include "kit.h"
+#include "trace.h"
 
 #define PAGE_VA 0x500000000000ul /* nobody has mapped anything near */
 #define RW (RIGHT_R | RIGHT_W)
@@ -68,6 +69,7 @@ static int disagree(void)
 	while (*p < 1000)
 		cpu_pause();
 	operate(FH_OP_NARROW, PAGE_VA, 1, FH_P | FH_U | FH_NX); /* nobody may write any more; FH_FLUSH_NONE */
+	MAGIC_BREAK();
 	uint64_t before = *p, end = cpu_tsc() + 3 * info->tsc_khz; /* 3 ms: a tick, after 10, would flush for us */
 	while (cpu_tsc() < end)
 		cpu_pause();
@@ -84,8 +86,10 @@ int main(int argc, char **argv)
 	} bugs[] = {{"lost", lost}, {"refused", refused}, {"busy", busy}, {"disagree", disagree}};
 
 	for (unsigned i = 0; argc == 2 && i < sizeof(bugs) / sizeof(bugs[0]); i++)
-		if (__builtin_strcmp(argv[1], bugs[i].name) == 0)
+		if (__builtin_strcmp(argv[1], bugs[i].name) == 0) {
+			MAGIC_BREAK();
 			return bugs[i].run();
+		}
 	puts("usage: bugs lost | refused | busy | disagree   (docs/debugging.md)");
 	return 2;
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What make bochs, bochs-run and bochs-trace are made of: exit statuses from the console's last line, symbols in the debugger,
 the trace of one malloc."""
-import os, re, subprocess, sys
+import functools, os, re, subprocess, sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tools"))
-import bochs, vm
+import bochs, debugdoc, vm
 
 PROGRAMS = [f"build/{name}.elf" for name in ("root", "sh", "demo")]
 TRACE = ["tools/bochs-trace.py", "demo", "--cmd", "demo heap", "--modules", ",".join(PROGRAMS)]
@@ -11,6 +11,7 @@ MALLOC = [r"^ +\d+ .* malloc$", r"tags_alloc$", r"source_grow$", r"load from PT1
           r" pt_update$", r"CHANGE of PT1 0x\w+ slot \d+: 0x0 -> 0x80\w+$"]
 
 
+@functools.cache  # what two checks look at is run once
 def run(*command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
     return done.returncode, done.stdout.decode(errors="replace")
@@ -44,6 +45,11 @@ def symbols():
     return [] if "(schedule+0): " in said and "(schedule+1): " in said else said.split("\n")
 
 
+def shown():
+    status, text = run(*TRACE, "--fn", "malloc")
+    return debugdoc.trace_problems(text) if status == 0 else [f"status {status}"]
+
+
 def listing():
     with open("build/trace.txt") as file:
         text = file.read()
@@ -60,6 +66,7 @@ CHECKS = [
     ("the debugger knows the kernel's symbols", symbols),
     ("one malloc is traced, from the call to the stores into the page table", lambda: says(MALLOC, *TRACE, "--fn", "malloc")),
     ("and listed", listing),
+    ("it is what docs/debugging.md shows: the same functions, counts within 5 %", shown),
     ("a span between TRACE_BEGIN and TRACE_END", lambda: says([MALLOC[0], " free$"], *TRACE)),
     ("a function of the kernel, from this program's call", lambda: says([r"^ +\d+ .* pt_set$", "load from PT"], *TRACE, "--fn", "pt_set")),
     ("one that isn't there", lambda: [] if run(*TRACE, "--fn", "nosuch")[0] == 1 else ["no failure"]),

@@ -1,54 +1,15 @@
 #!/usr/bin/env python3
 """gdb's commands for Freehold (tools/gdb), each on a live machine: too early, at a breakpoint in a user program, with the
 table damaged on purpose, and on dumps of the machine."""
-import os, re, socket, subprocess, sys, tempfile, time
+import os, re, socket, sys, tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../tools"))
 import vm
+from gdbpipe import Gdb
 
 WAIT = 30
 HEX = "0x[0-9a-f]+"
 # Another CPU may be stopped in the midst of a change; then fh audit says so.
 FITS = r"^(audit: everything fits|CPU \d is in the kernel, at .*may be half done)"
-
-
-class Gdb:
-    """gdb on the other end of two pipes."""
-
-    def __init__(self, kernel="build/freehold64.elf"):
-        settings = [word for s in ("pagination off", "confirm off", "width 0") for word in ("-ex", f"set {s}")]
-        self.process = subprocess.Popen(["timeout", "120", "gdb", "-q", "-nx", *settings, kernel, "-x", "tools/gdb/fh.py"],
-                                        stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        self.asked = 0
-        self.ask("")
-
-    def ask(self, command):
-        """What gdb prints in answer."""
-        self.asked += 1
-        end = f"@answered-{self.asked}@"
-        try:
-            self.process.stdin.write(f"{command}\necho \\n{end}\\n\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return "gdb has ended"
-        lines = []
-        for line in self.process.stdout:
-            if line.strip() == end:
-                break
-            lines.append(line.replace("(gdb) ", ""))
-        return "".join(lines).strip()
-
-    def connect(self, path):
-        """To a simulator that may not have made its socket yet."""
-        for _ in range(10 * WAIT):
-            if not re.search("No such file|refused", self.ask(f"target remote {path}")):
-                return
-            time.sleep(0.1)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.read()
-        self.process.wait(WAIT)
 
 
 class Checks:
@@ -78,7 +39,7 @@ check = Checks()
 
 def machine(scratch, build="build", cpus=2, extra=()):
     path = os.path.join(scratch, "gdb")
-    files = [f"{build}/{name}.elf" for name in ("root", "sh", "demo", "hello")]
+    files = [f"{build}/{name}.elf" for name in ("root", "sh", "demo", "hello", "layout/linux", "layout/linux_pie")]
     return vm.VM(f"{build}/freehold.elf", files, cpus=cpus, log=f"build/test-logs/gdb.{os.path.basename(build)}.console",
                  extra=["-chardev", f"socket,path={path},server=on,wait=off,id=gdb", "-gdb", "chardev:gdb", *extra]), path
 
@@ -243,9 +204,30 @@ def copy_on_write(gdb, guest):
     gdb.ask("delete")
 
 
+def layouts(gdb, guest):
+    """Programs whose areas lie where a seed has put them, and one that is itself moved."""
+    gdb.ask("b linux:layout_work")
+    guest.send("run layout linux seed=7\n")
+    check("a program in a layout of its own", gdb.ask("continue"), r"^\[symbols of linux", r"^#0 +layout_work \(\) at user/layout/linux\.c")
+    check("fh maps: its areas are where they were put, not where the table has them", gdb.ask("fh maps linux"), r"^0{10}400000-\S+ r-x  DATA +\[text\]$",
+          r" r--  DATA +\[rodata\]$", r" rw-  DATA +\[bss\]$", r"^00007ff[0-9a-e]\w+-\S+ rw-  DATA +\[stack\]$", r" kit$")
+    gdb.ask("delete")
+    check("b in a static-pie that doesn't run: it has no addresses yet", gdb.ask("b linux_pie:layout_work"),
+          r"^linux_pie is moved when it is loaded: .* 'b sh:child_start', and ask again\.$")
+    gdb.ask("b sh:child_start")
+    guest.send("run layout linux_pie seed=7\n")
+    gdb.ask("continue")
+    check("but it has when it is loaded", gdb.ask("b linux_pie:layout_work"), r"^Breakpoint \d+ at 0x5\w{11} in linux_pie: user/layout/linux\.c:\d+$")
+    check("breakpoints there hit, with its symbols", gdb.ask("continue") + "\n" + gdb.ask("bt 3"), rf"^\[symbols of linux_pie, moved by {HEX}, no more of sh\]", r"layout_work \(\) at user/layout/linux\.c",
+          r"^#1 +0x00005\w+ in main .* user/layout/lib/main\.c")
+    check("fh threads and fh maps know it, too", gdb.ask("fh threads") + "\n" + gdb.ask("fh maps linux_pie"),
+          r"\(linux_pie\): RUNNING on cpu \d, at 0x5\w{11} layout_work$", r"^00005\w+-\S+ r-x  DATA +\[text\]$", r"^00007ff[0-9a-e]\w+-\S+ rw-  DATA +\[stack\]$")
+    gdb.ask("delete")
+
+
 def dumps(gdb, scratch):
     """The machine is asked, dumped, and the dumps answer the same."""
-    questions = "fh envs", "fh audit", "fh threads", "fh maps demo", "fh frame 0x5001", "fh cpus"
+    questions = "fh envs", "fh audit", "fh threads", "fh maps linux_pie", "fh frame 0x5001", "fh cpus"
     live = [gdb.ask(q) for q in questions]
     for flag, kind in (("-p ", "with page tables"), ("", "of physical memory")):
         core = os.path.join(scratch, f"core{flag.strip()}")
@@ -296,7 +278,7 @@ def triple_fault():
 
 
 os.makedirs("build/test-logs", exist_ok=True)
-print("1..68")
+print("1..74")
 with tempfile.TemporaryDirectory() as scratch:
     guest, path = machine(scratch, extra=["-S"])
     with guest:
@@ -307,6 +289,7 @@ with tempfile.TemporaryDirectory() as scratch:
         arguments(gdb)
         in_the_kernel(gdb)
         copy_on_write(gdb, guest)
+        layouts(gdb, guest)
         dumps(gdb, scratch)
         gdb.ask("detach")
         gdb.close()

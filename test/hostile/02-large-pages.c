@@ -13,7 +13,7 @@ void attack(void)
 	want(&t, set(pt3, 16, big << 12 | RW | FH_PS), -FH_EINVAL, "PS in a PT3: 1 GiB");
 	want(&t, set(pt4, 16, pt3 << 12 | LINK | FH_PS), -FH_EINVAL, "PS in a link of a PT4");
 	want(&t, op(FH_OP_CLAIM, 0, pt3, 16, big << 12 | RW | FH_PS, 0), -FH_EINVAL, "a claim with PS in a PT3");
-	want(&t, op(FH_OP_LINK_NEW, 0, pt2, 16, big << 12 | LINK | FH_PS, 0), -FH_EINVAL, "a new table with PS");
+	want(&t, op(FH_OP_LINK_NEW, 0, pt2, 16, big << 12 | LINK | FH_NX | FH_PS, 0), -FH_EINVAL, "a new table with PS");
 	for (unsigned i = 1; i < FH_LARGE_FRAMES; i++)
 		want(&t, large(big + i), -FH_EINVAL, "%u frames off alignment", i);
 	want(&t, large(info->nframes & ~511ul), -FH_EINVAL, "past the table's end");

@@ -253,14 +253,12 @@ A frame whose stamp is not below a CPU's epoch may still be reached by an old tr
                       f"at {where_now(machine)}")
 
 
-def area_name(program, va):
-    """What lies there in this program: by its layout's table, or in the kit's own part (plan.h)."""
+def area_name(areas, va):
+    """What lies there: one of the program's areas, or in the kit's own part (plan.h)."""
     kit = ((abi.META_VA, abi.CPUS_VA + abi.PLAN_GIB, "kit"), (abi.BOOTFS_VA, abi.TABLE_VA, "modules"),
            (abi.WINDOW_VA, abi.WINDOW_END, "window: its page tables"))
-    for low, high, name in (*program.areas, *kit) if program else ():
-        if low <= va < high:
-            return name
-    return ""
+    there = [(low, name) for low, high, name in (*areas, *kit) if low <= va < high] if areas else []
+    return max(there)[1] if there else ""  # the last to begin: a stack may lie in the room of mappings
 
 
 class Maps(Command):
@@ -270,7 +268,8 @@ class Maps(Command):
     def run(self, machine, word):
         root = space(machine, word)
         env = machine.owner(root)
-        program = programs.identify(machine, root)
+        image = programs.identify(machine, root)
+        areas = image.areas(machine, root) if image else ()
         print(space_label(machine, root))
         run = None  # [lo, hi, what is said of it]
         for va, level, entry, granted in machine.leaves(root):
@@ -278,7 +277,7 @@ class Maps(Command):
             kind, owner = machine.type(pfn), machine.owner(pfn) if pfn < machine.nframes else 0
             whose = f" of {env_label(machine, owner)}" if owner not in (0, env) else ""
             what = "" if level == 4 else f"{'2 MiB ' if level == 2 else ''}{TYPE_NAME.get(kind, 'no RAM')}{whose}"
-            text = f"{rights_text(granted)}  {what:24} {area_name(program, va)}".rstrip()
+            text = f"{rights_text(granted)}  {what:24} {area_name(areas, va)}".rstrip()
             if run and run[1:] == [va, text]:
                 run[1] += span(level)
                 continue

@@ -37,6 +37,7 @@ def evaluate(name, body, names):
 
 
 _names = {}
-for _path in ("src/kern/abi.h", "src/kern/layout.h", "src/libos/plan.h", "src/libos/space.h"):
+for _path in ("src/kern/abi.h", "src/kern/layout.h", "src/libos/plan.h", "src/libos/space.h",
+              "src/libos/layout.h"):
     read(_path, _names)
 abi = types.SimpleNamespace(**_names)

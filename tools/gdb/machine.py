@@ -20,6 +20,7 @@ class Elf:
             self.bytes = file.read()
         offset, size, count = *struct.unpack_from("<Q", self.bytes, 32), *struct.unpack_from("<HH", self.bytes, 54)
         headers = [struct.unpack_from("<IIQQQQ", self.bytes, offset + i * size) for i in range(count)]
+        self.moves = struct.unpack_from("<H", self.bytes, 16)[0] == 3  # ET_DYN: it lies where its loader puts it
         # (virtual, physical address, contents) of what is executable
         self.text = [(va, pa, self.bytes[at:at + n]) for kind, flags, at, va, pa, n in headers if kind == 1 and flags & 1]
 
@@ -247,6 +248,20 @@ class Machine:
         """Bytes of one page of an address space, or None."""
         pa = self.translate(root, va)
         return None if pa is None else self.read(pa, n)
+
+    def bytes_virtual(self, root, va, n):
+        """Bytes of an address space, over as many pages as it takes; TypeError: one isn't there."""
+        found = b""
+        while len(found) < n:
+            at = va + len(found)
+            found += self.read_virtual(root, at, min(n - len(found), abi.FH_PAGE - at % abi.FH_PAGE))
+        return found
+
+    def string_virtual(self, root, va):
+        found = b""
+        while b"\0" not in found:
+            found += self.bytes_virtual(root, va + len(found), 16)
+        return found.split(b"\0")[0].decode(errors="replace")
 
     def leaves(self, root, level=4, base=0, rights=None):
         """(va, level, entry, rights) of everything mapped for user code, in order; rights: what all levels allow. The

@@ -28,6 +28,7 @@ int demo_heap(void)
 	bad += check(heap_end() == start && frames_now() <= frames, "shrinking gives the frames back: %lu", frames_now());
 
 	char *blocks[100];
+	MAGIC_BREAK(); /* make bochs CMD='demo heap', then c: it stops here */
 	TRACE_BEGIN(); /* make bochs-trace PROG=demo CMD='demo heap' */
 	free(malloc(100));
 	TRACE_END();
