@@ -18,6 +18,7 @@ def arguments():
     p.add_argument("--cpu", help="the simulator's name for it")
     p.add_argument("--mem", default="128M")
     p.add_argument("--cpus", default="1")
+    p.add_argument("--kernel", help="another one than the variant's; the log goes beside it")
     p.add_argument("--append", default="", help="more words for the kernel's command line")
     p.add_argument("--status", action="store_true", help="exit with 1 if a test failed")
     p.add_argument("--timeout", type=float, help="seconds")
@@ -78,11 +79,11 @@ def comparable(lines):
 def run(a, sim, cpu, tap):
     build = "build/debug" if a.variant == "debug" else "build"
     os.makedirs("build/test-logs", exist_ok=True)
-    log = f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}{'' if a.mem == '128M' else '.' + a.mem}.console"
+    log = f"{a.kernel}.console" if a.kernel else f"build/test-logs/{a.name}.{a.variant}.{cpu}.{a.cpus}{'' if a.mem == '128M' else '.' + a.mem}.console"
     modules = [f"{build}/root.elf", f"{build}/test/{a.name}.elf"] + [f"{build}/test/layout/{n}.elf" for n in a.others.replace(",", " ").split()]
     modules += glob.glob(f"{build}/test/{a.name}.tar")
     timeout = a.timeout or {"qemu": 60, "bochs": 60 + 30 * int(a.cpus)}[sim]
-    with bochs.machine(sim, f"{build}/freehold.elf", modules, cpus=a.cpus, mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
+    with bochs.machine(sim, a.kernel or f"{build}/freehold.elf", modules, cpus=a.cpus, mem=a.mem, cpu=cpu, append=f"test={a.name} {a.append}".strip(), echo=tap.feed, log=log) as machine:
         tap.judge(machine.wait(timeout))
         return machine.tail()
 

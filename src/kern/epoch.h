@@ -11,7 +11,7 @@ extern struct fh_clock *tlb_clock;
 extern unsigned ncpus;
 
 struct epoch_cpu {
-	pfn_t root;       /* (c) in CR3 */
+	pfn_t root;       /* (A) in CR3; only this CPU writes it, flush_owner reads it */
 	uint32_t request; /* (A) someone waits for this CPU to load its root */
 	uint32_t budget;  /* (c) forced flushes left in this slice */
 	uint32_t forced;  /* (c) forced flushes in the current call */

@@ -4,8 +4,8 @@
  * After each round the audit must find nothing, and a canary env between whose frames all of it happens must be untouched;
  * no call may answer what its reference doesn't list; at the end every frame is back (HOSTILE 11, 17, 22, 25, 27-29, 45-47, 50, 53).
  *
- * Each worker draws from a generator of its own, seeded from `seed=`, its place and how often its env was made anew: its choices
- * are the same in every run, though what comes of them depends on the others. `calls=` on the kernel's command line says how
+ * Each worker draws from a generator of its own, seeded from `seed=`, its place and how often its env was made anew. How many numbers
+ * a call draws depends on what it finds and on what comes of it, so a seed makes a run like the first, not the same. `calls=` on the kernel's command line says how
  * many all of them make.
  *
  * The envs: 0 - (2 - 4, 3) and 1 - (6) and 7, below this one; place 5 is a second thread of env 1. So some have authority

@@ -4,8 +4,12 @@
  * meanwhile, and others take their places. Then the books must balance and the audit find nothing (all invariants; HOSTILE 11,
  * 27, 30, 31, 32, 41, 47).
  *
- * Each worker draws from a generator of its own, seeded from `seed=` and its number: its choices are the same in every run,
- * though what comes of them depends on the others. `steps=` on the kernel's command line says how many each takes.
+ * Workers are numbered as they are made. What a worker draws in a step comes from a generator whose state at the step's begin is
+ * a function of `seed=`, the worker's number and the number of the step. So in every run with this seed, on as many CPUs, it does
+ * the same thing in this step, and the numbers that it draws are the same as long as what it finds in the ownership table lets it
+ * draw; how many that are and which frames they hit depends on the others. Who is killed, and when, is a matter of time: that, too,
+ * changes no other worker's choices. Their hash is printed; test/boot/replay.py compares. `steps=` on the kernel's command line
+ * says how many steps each takes.
  */
 #include <string.h>
 
@@ -22,6 +26,9 @@
 #define SPARE 300u   /* frames that a child may claim */
 #define PLACES 10u   /* workers at a time */
 #define THREADS 2u   /* the first of them are threads of the parent */
+#define NUMBERS 16u  /* workers in all: with those in the place of others that were killed */
+#define KILLS 4u
+#define HASHED 2u    /* draws of a step that are always made: what it does, and the first choice of how */
 #define BASE_VA 0x600000000000ul /* worker k's pages: k GiB from here on; its windows WINDOW_SLOT * 2 MiB above */
 #define SHARE_VA 0x610000000000ul
 #define BELL_GO (1ul << BELL_USER)
@@ -38,10 +45,14 @@ static struct shared {
 	uint64_t seed, steps, stop;
 	uint64_t places;
 	struct place place[PLACES];
+	uint64_t choices[NUMBERS]; /* by number: what all the steps of one that took all of them chose; else 0 */
 } *shared = (struct shared *)SHARE_VA;
+_Static_assert(sizeof(struct shared) <= FH_PAGE && PLACES + KILLS <= NUMBERS, "a page; a number for each");
 
 struct worker {
-	unsigned place;
+	unsigned place, number;
+	unsigned drawn; /* in this step */
+	uint64_t choices;
 	bool parent; /* a thread of the parent: it has authority over everybody, so it keeps to the arena */
 	uint64_t state;
 	pfn_t me, pt1, pt2;
@@ -78,7 +89,14 @@ static enum answer on_fault(struct fh_context *c)
 
 /* ---- Choices ---- */
 
-static uint64_t draw(struct worker *w, uint64_t n) { return random_below(&w->state, n); }
+static uint64_t draw(struct worker *w, uint64_t n)
+{
+	uint64_t k = random_below(&w->state, n);
+
+	if (w->drawn++ < HASHED)
+		w->choices = random_begin(w->choices, n, k);
+	return k;
+}
 
 static unsigned type_of(pfn_t f) { return fh_type(frame_record(f)->state); }
 static pfn_t owner(pfn_t f) { return fh_owner(frame_record(f)->state); }
@@ -372,12 +390,14 @@ static void do_attack(struct worker *w)
 		wrong(w, "an attack succeeds: which, frame", which, f);
 }
 
-static void step(struct worker *w)
+static void step(struct worker *w, uint64_t n)
 {
 	static void (*const acts[])(struct worker *) = {
 	    do_page, do_page, do_page, do_page, do_page, do_frame, do_frame, do_frame, do_frame, do_frame, do_retype, do_retype, do_set, do_set, do_set, do_set, do_batch,
 	    do_grant, do_grant, do_take, do_window, do_window, do_window, do_thread, do_thread, do_bell, do_env, do_env, do_sync, do_attack,
 	};
+	w->state = random_begin(shared->seed, w->number, n);
+	w->drawn = 0;
 	acts[draw(w, sizeof(acts) / sizeof(acts[0]))](w);
 	poke(w);
 	w->p->steps++;
@@ -387,8 +407,8 @@ static void work(unsigned place, unsigned number)
 {
 	struct worker w = {
 	    .place = place,
+	    .number = number,
 	    .parent = place < THREADS,
-	    .state = shared->seed * 1000003 + number,
 	    .me = env_self(),
 	    .p = &shared->place[place],
 	    .pages = BASE_VA + place * PLAN_GIB,
@@ -401,8 +421,11 @@ static void work(unsigned place, unsigned number)
 	w.p->pt1 = w.pt1, w.p->pt2 = w.pt2, w.p->root = space_current()->root;
 	w.p->thread = thread_self_name();
 	__atomic_store_n(&w.p->env, env_self_name(), __ATOMIC_SEQ_CST);
-	for (uint64_t i = 0; i < shared->steps && !*(volatile uint64_t *)&shared->stop; i++)
-		step(&w);
+	uint64_t taken = 0;
+	for (; taken < shared->steps && !*(volatile uint64_t *)&shared->stop; taken++)
+		step(&w, taken);
+	if (taken == shared->steps)
+		shared->choices[number] = w.choices;
 	for (unsigned i = 0; i < PAGES; i++)
 		while (w.page[i].frame) {
 			page_unmap(&w, i);
@@ -578,7 +601,7 @@ int main(void)
 	number = THREADS;
 	note("seed %lu, %lu steps each (seed= and steps= on the kernel's command line): %u workers on %u CPUs, frames %#lx to %#lx",
 	     shared->seed, shared->steps, places, info->ncpus, shared->arena, shared->arena + ARENA - 1);
-	run(places, 4);
+	run(places, KILLS);
 	is(clear_arena(), 0, "all frames that they fought for can be taken back");
 	uint64_t bad = 0, good = 0, steps = 0;
 	for (unsigned i = 0; i < places; i++) {
@@ -587,6 +610,9 @@ int main(void)
 		     p->pages, p->windows, p->pokes);
 		bad += p->bad, good += p->good, steps += p->steps;
 	}
+	for (unsigned i = 0; i < number; i++)
+		if (shared->choices[i])
+			note("choices of number %u: %#lx", i, shared->choices[i]);
 	is((int64_t)bad, 0, "no worker saw a foreign byte in its pages, or did what it must not");
 	ok(good > steps / 5, "of %lu steps, %lu did something", steps, good);
 	on_upcall(14, NULL);

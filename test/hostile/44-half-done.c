@@ -11,8 +11,51 @@ static const unsigned char loop[] = {
     0xeb, 0xd1,
 };
 
+/* A frame that is not quiet, and the slice's flushes spent on nothing: whoever has to wait is refused, and must put back all that
+ * it has begun. The other CPUs idle, or so many flushes would take longer than a slice. */
+static void put_off(void)
+{
+	static const char *const what[] = {"DATA to PT1", "PT1 to DATA", "a claim"};
+	struct tally t = {0};
+	unsigned refused = 0, tries = 0;
+
+	for (unsigned kind = 0; kind < 3; kind++) {
+		refused = 0;
+		for (uint64_t end = cpu_tsc() + ms(60000); refused < 10 && !t.bad && cpu_tsc() < end; tries++) {
+			pfn_t f = kind == 1 ? table_new(FH_PT1) : data_new(1, 1);
+			kind == 1 ? set(pt2, 51, f << 12 | LINK) : set(pt1, 41, f << 12 | RW);
+			while (sys_tlb_flush(0, FH_TLB_ALL, 0, 0) == 0)
+				;
+			sys_pt_set(fh_what(kind == 2 ? FH_OP_UNMAP_FREE : FH_OP_CLEAR, 0, kind == 1 ? pt2 : pt1, kind == 1 ? 51 : 41, 1), 0, 0);
+			uint64_t account = env_view()->account, before = state(f);
+			int64_t r = kind == 2 ? sys_frame_alloc(f, 1, 0, 0) : sys_frame_retype(f, kind ? FH_DATA : FH_PT1);
+			if (r == -FH_EAGAIN) {
+				refused++;
+				want(&t, (int64_t)env_view()->account, (int64_t)account, "the account, %s refused", what[kind]);
+				for (uint64_t till = cpu_tsc() + ms(10000); kind == 2 && type(f) == FH_BUSY && cpu_tsc() < till;) /* the canary's, on its way */
+					thread_sleep(1);
+				if (state(f) != before && (kind != 2 || type(f) == FH_BUSY))
+					count_bad(&t, "%s refused: state %#lx, was %#lx", what[kind], state(f), before);
+			} else if (r < 0 && !(kind == 2 && r == -FH_EBUSY))
+				count_bad(&t, "%s: %ld", what[kind], r);
+			if (kind != 2 || r == 1) {
+				if (type(f) == FH_PT1)
+					frame_put_typed(f);
+				else
+					frame_put(f, 1);
+			}
+			clear(pt1, 41);
+		}
+		if (!refused && !t.bad)
+			count_bad(&t, "%s: never refused", what[kind]);
+	}
+	none_bad(&t, "retyping and claiming what isn't quiet, with no flush left: EAGAIN, and record and account are as before (%u tries)", tries);
+}
+
 void attack(void)
 {
+	if (info->ncpus > 1) /* one CPU alone flushes whenever it likes */
+		put_off();
 	struct tally t = {0};
 	struct fh_op *b = batch_here();
 	pfn_t pair = data_new(2, 2);

@@ -81,4 +81,15 @@ void attack(void)
 	update(ops, 1);
 	frame_put_typed(second);
 	none_bad(&t, "a root cleared by the thread that runs on it: a fault of its own");
+
+	t.bad = 0;
+	struct fh_thread_args *own = (struct fh_thread_args *)batch_here();
+	uint64_t off = (va_t)own - (va_t)thread_self()->batch;
+	*own = (struct fh_thread_args){.fields = FH_SET_ROOT};
+	want(&t, sys_thread_write(0, off), -FH_EINVAL, "no root");
+	*own = (struct fh_thread_args){.fields = FH_SET_ROOT, .root = pt3};
+	want(&t, sys_thread_write(0, off), -FH_EBUSY, "a PT3 for a root");
+	*own = (struct fh_thread_args){.fields = FH_SET_REGS};
+	want(&t, sys_thread_write(0, off), -FH_EBUSY, "its registers");
+	none_bad(&t, "a running thread can't take its own root away, nor change its registers: EINVAL, EBUSY");
 }

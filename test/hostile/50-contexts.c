@@ -129,6 +129,29 @@ static void last_bytes(void)
 	none_bad(&t, "every call from the last two bytes under the hole: a fault of the program's, not of sysret or iretq");
 }
 
+/* A slot's root is one of the thread's two, or the thread would run in whose space it likes. */
+static void roots(void)
+{
+	const uint64_t odd[] = {0, 1, STAGE->root, STAGE->runner_root, pt4, v->root + 1, v->root | 1ul << 27, v->root | 1ul << 63, table_of(v, FH_PT3),
+	                        data, free_frame(), info->table_pfn, info->nframes, 1ul << 27, ~0ul};
+	struct tally t = {0};
+
+	for (unsigned i = 0; i <= sizeof(odd) / sizeof(*odd); i++) {
+		bool right = i == sizeof(odd) / sizeof(*odd);
+		struct fh_regs regs = raw_regs(v, 0);
+		raw_code(v, "\x0f\x05\x0f\x0b", 4); /* syscall; ud2 */
+		v->upcall->slot[0] = (struct fh_context){.regs = raw_regs(v, 2), .root = right ? v->root : odd[i]};
+		v->upcall->slot[0].regs.rax = 0x5eed;
+		v->upcall->depth = 1, v->upcall->max_depth = 0;
+		regs.rax = FH_SYS_thread_ctl, regs.rsi = FH_THREAD_RETURN;
+		want(&t, raw_run(v, &regs, 50), FH_FAULTED, "root %u", i);
+		want(&t, (int64_t)v->view->regs.vector, 6, "the vector, root %u", i);
+		want(&t, (int64_t)v->view->regs.rax, right ? 0x5eed : -FH_EINVAL, "what THREAD_RETURN says, root %u", i);
+	}
+	v->upcall->depth = 0;
+	none_bad(&t, "a context on another's root, on a free one, on what is none: EINVAL, and the thread goes on where it was");
+}
+
 static void depth(void)
 {
 	struct tally t = {0};
@@ -201,6 +224,7 @@ void attack(void)
 	forged();
 	addresses();
 	last_bytes();
+	roots();
 	depth();
 	fpu();
 	victim_end(v, &t);

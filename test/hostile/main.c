@@ -198,6 +198,7 @@ static void run(const char *name, const void *elf, size_t bytes)
 	snprintf(number, sizeof(number), "%d", atoi(name));
 	snprintf(prefix, sizeof(prefix), "hostile %s at %u CPU%s: ", number, info->ncpus, info->ncpus == 1 ? "" : "s");
 	tap_for(count, prefix);
+	note("%s begins", name); /* test/hostile/mistakes.py: what fails before has not been noticed by it */
 	struct sums before = sums();
 	uint64_t steps = stage->steps, begin = cpu_tsc();
 	unsigned lines = count->run;

@@ -1,7 +1,7 @@
 /*
- * states.c - every call from every reachable state of small machines: breadth first, states that differ only in which number a
- * frame has, or by how much the clock has advanced, being one. A pair of calls is the call that led to a state and the one
- * made in it.
+ * states.c - small machines (`plans`), each with its own groups of calls: every one of these from every reachable state, or from
+ * the first `limit` of them. Breadth first, states that differ only in which number a frame has, or by how much the clock has
+ * advanced, being one. A pair of calls is the call that led to a state and the one made in it, both of the same machine's.
  */
 #include "oracle.h"
 #include <stdio.h>

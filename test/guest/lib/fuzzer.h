@@ -1,8 +1,8 @@
 /*
  * fuzzer.h - a worker of the system-call fuzzer (fuzz.c): a raw thread that runs this code and nothing else, and makes
  * calls that it draws from a generator of its own. Its state lies in a page of the fuzzer's, mapped in all envs of workers at
- * the same address; so it goes on where it was after a fault, and its choices follow from the seed alone. What they hit depends
- * on what the others have done to the ownership table meanwhile.
+ * the same address; so it goes on where it was after a fault. The sequence of numbers follows from the seed alone; how many of
+ * them a choice takes, and what it hits, depends on what the others have done to the ownership table meanwhile.
  *
  * The worker shares the program's text and rodata, read-only. It touches no other data of the program.
  */

@@ -139,6 +139,14 @@ uint64_t random64(void)
 
 uint64_t random_below(uint64_t *state, uint64_t n) { return splitmix64(state) % n; }
 
+uint64_t random_begin(uint64_t seed, uint64_t number, uint64_t step)
+{
+	uint64_t s = splitmix64(&seed) + number;
+
+	s = splitmix64(&s) + step;
+	return splitmix64(&s);
+}
+
 uint64_t option(const char *key, uint64_t otherwise)
 {
 	char text[32];

@@ -52,6 +52,8 @@ uint64_t kit_pages(void);
 /* A sequence of numbers that is the same in every run; the next one of another sequence, below n, that goes by *state. */
 uint64_t random64(void);
 uint64_t random_below(uint64_t *state, uint64_t n);
+/* Where such a sequence begins that depends on these three alone. */
+uint64_t random_begin(uint64_t seed, uint64_t number, uint64_t step);
 /* The number in `key=number` on the kernel's command line. */
 uint64_t option(const char *key, uint64_t otherwise);
 /* A page table entry of this space, and the frame it names. */
