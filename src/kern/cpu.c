@@ -11,9 +11,10 @@
 #define MSR_PAT 0x277
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
+#define MSR_CSTAR 0xc0000083
 #define MSR_SFMASK 0xc0000084
 #define MSR_GS_BASE 0xc0000101
-#define SFMASK 0x47700ul /* TF IF DF IOPL NT AC */
+#define SFMASK 0x67700ul /* TF IF DF IOPL NT VM AC */
 #define PAT_RESET 0x0007040600070406ul
 
 #define CR0_MP (1ul << 1)
@@ -103,6 +104,7 @@ void cpu_init(unsigned id)
 	          (info->features & FH_HAS_SMAP ? CR4_SMAP : 0));
 	wrmsr(MSR_STAR, (uint64_t)(USER_DS - 8) << 48 | (uint64_t)KERNEL_CS << 32);
 	wrmsr(MSR_LSTAR, (uint64_t)syscall_entry);
+	wrmsr(MSR_CSTAR, (uint64_t)syscall_entry); /* from code that isn't 64-bit: there is none, but see save_context */
 	wrmsr(MSR_SFMASK, SFMASK);
 	wrmsr(MSR_PAT, PAT_RESET);
 	if (cpuid(1, 0).edx & 1 << 11)

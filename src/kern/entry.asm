@@ -8,6 +8,8 @@ section .text
 
 extern syscall_table, syscall_slow, trap, kernel_trap
 
+RFLAGS_VM_BIT equ 17
+
 %macro PUSH_GPRS 0
 	push rax
 	push rbx
@@ -146,6 +148,7 @@ on_cpu_stack:
 save_context:
 	test byte [rsp + 24], 3
 	jz .kernel
+.user:
 	swapgs
 	lfence                      ; nothing is read by GS before it is known which of the two it was (CVE-2019-1125)
 	PUSH_GPRS
@@ -157,6 +160,8 @@ save_context:
 	call trap
 	jmp resume
 .kernel:                        ; an interrupt of the idle loop, or a kernel bug
+	bt dword [rsp + 32], RFLAGS_VM_BIT
+	jc .user                    ; or a user in virtual-8086 mode, which QEMU's iretd lets in (MACHINE): its CS says nothing
 	lfence
 	PUSH_GPRS
 	mov rdi, rsp
@@ -198,6 +203,8 @@ wait_idle:
 debug_trap:
 	test byte [rsp + 8], 3
 	jnz .user
+	bt dword [rsp + 16], RFLAGS_VM_BIT
+	jc .user
 	btr qword [rsp + 16], 8
 	iretq
 .user:

@@ -216,6 +216,46 @@ static void fpu(void)
 	none_bad(&t, "MXCSR's 32 bits by ldmxcsr and fxrstor, an x87 exception pending: at most a fault of its own; no xrstor, so no header");
 }
 
+/* iretd with VM set: a fault, but QEMU's interpreter goes to virtual-8086 mode, with any IOPL, and then pushes a CS whose last
+ * bits are what one likes: it must not be taken for the kernel's. */
+#define LOW 0x4000ul
+static void virtual_8086(void)
+{
+	static const struct {
+		const char *what, *code;
+		size_t n;
+	} codes[] = {{"ud2", "\x0f\x0b", 2}, {"jmp $", "\xeb\xfe", 2}, {"syscall", "\x0f\x05\x0f\x0b", 4}, {"sysenter", "\x0f\x34", 2},
+	             {"int3", "\xcc\x0f\x0b", 3}, {"int 0x80", "\xcd\x80\x0f\x0b", 4}, {"hlt", "\xf4", 1}, {"cli; ud2", "\xfa\x0f\x0b", 3},
+	             {"swapgs", "\x0f\x01\xf8", 3}, {"a read of memory", "\xa1\xfe\xff\x0f\x0b", 5}};
+	struct tally t = {0};
+	pfn_t page = frame_get(&frames_first, 1, 1, v->env, 0);
+	char *here = page ? scratch_map(page, 1, RIGHT_R | RIGHT_W) : NULL;
+
+	if (!here || space_map(&v->space, LOW, page, 1, RIGHT_R | RIGHT_W | RIGHT_X) < 0)
+		panic("no page below 64 KiB");
+	space_unpeek(&v->space);
+	for (unsigned i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
+		for (unsigned rpl = 0; rpl < 4; rpl++) {
+			for (unsigned iopl = 0; iopl < 4; iopl += 3) {
+				memset(here, 0x0b, FH_PAGE);
+				memcpy(here + 16 * rpl, codes[i].code, codes[i].n);
+				const uint32_t frame[] = {0, LOW / 16 + rpl, 0x20202u | iopl << 12, 0xf00, LOW / 16, 0x1020, 0x1030, 0x1040, 0x6000};
+				memcpy(here + 0xf00, frame, sizeof(frame));
+				struct fh_regs regs = raw_regs(v, 0);
+				regs.rsp = LOW + 0xf00;
+				raw_code(v, "\xcf\x0f\x0b", 3);
+				unsigned state = raw_run(v, &regs, 20);
+				if (state != FH_FAULTED && state != FH_READY && state != FH_STOPPED)
+					count_bad(&t, "%s, selector's last bits %u, IOPL %u: state %u", codes[i].what, rpl, iopl, state);
+				raw_reset(v);
+				want(&t, vector_of(v, "\x0f\x0b", 2, NULL), 6, "the thread after that");
+			}
+		}
+	}
+	scratch_put((va_t)here, 1);
+	none_bad(&t, "iretd to virtual-8086 mode, which isn't there: a fault of the program's own, at once or later");
+}
+
 void attack(void)
 {
 	struct tally t = {0};
@@ -227,5 +267,6 @@ void attack(void)
 	roots();
 	depth();
 	fpu();
+	virtual_8086();
 	victim_end(v, &t);
 }
