@@ -42,6 +42,7 @@ static inline __attribute__((always_inline)) bool enter_handler(struct fh_regs *
 	regs->rsp = atomic_get(&u->stack_top) - depth * atomic_get(&u->stack_stride);
 	regs->rdi = atomic_get(&u->self_va) + offsetof(struct fh_upcall, slot) + depth * sizeof *slot;
 	regs->rflags = FLAGS_FIXED;
+	regs->cs = USER_CS, regs->ss = USER_DS; /* of 16 bits, by QEMU's virtual-8086 mode (MACHINE): iretq would fault */
 	if (off_upcall_root(t))
 		enter_root(t, t->upcall_root);
 	return true;

@@ -4,9 +4,12 @@
  * After each round the audit must find nothing, and a canary env between whose frames all of it happens must be untouched;
  * no call may answer what its reference doesn't list; at the end every frame is back (HOSTILE 11, 17, 22, 25, 27-29, 45-47, 50, 53).
  *
- * Each worker draws from a generator of its own, seeded from `seed=`, its place and how often its env was made anew. How many numbers
- * a call draws depends on what it finds and on what comes of it, so a seed makes a run like the first, not the same. `calls=` on the kernel's command line says how
- * many all of them make.
+ * Each worker works in turns: a call, a fault, a touch. What it draws in one comes from a generator whose state at the turn's begin
+ * is a function of `seed=`, its place, how often its env was made anew and the number of the turn. So turn n of a worker does the
+ * same thing in every run with this seed, with the same numbers drawn as long as what it finds in the ownership table lets it draw;
+ * how many that are, what they hit, how many turns there are and when an env is made anew depends on the others. A hash of what each
+ * worker chose in each of its first turns is printed; test/boot/replay.py compares. `calls=` on the kernel's command line says how many calls all
+ * of them make.
  *
  * The envs: 0 - (2 - 4, 3) and 1 - (6) and 7, below this one; place 5 is a second thread of env 1. So some have authority
  * over others. The workers have no slots to live by: a thread of this program on each CPU hands each of them its time, and sets up
@@ -40,6 +43,7 @@ static struct raw canary;
 static struct { pfn_t frame; uint64_t state, tenant; } canaries[CANARIES];
 static uint64_t seed, calls, rounds, remade;
 static uint64_t round_begun, round_done; /* what the other CPUs' drivers wait for, and answer */
+static uint8_t chose[FUZZ_PLACES][FUZZ_KEPT]; /* in the first round: all envs are their first ones */
 static struct tally wrong;
 
 /* ---- Making workers ---- */
@@ -104,7 +108,10 @@ static void make(unsigned k)
 	publish(k, r, plan[k].thread ? &parent->space : &r->space);
 	f->stack_top = raw_stack_top(r);
 	f->place = k;
-	f->random = (seed * 1000003 + k) * 1000003 + place[k].generation++;
+	f->key = random_begin(seed, k, place[k].generation++);
+	f->turn = 0;
+	f->drawn = FUZZ_HASHED;
+	memset(f->chose, 0, sizeof(f->chose));
 	f->calling = f->lost = 0;
 	place[k].broken = false;
 	if ((e = set_up(k)) < 0)
@@ -287,6 +294,8 @@ static void do_round(unsigned drivers, uint64_t *choice)
 	if (r != 0)
 		count_bad(&wrong, "round %lu: the audit finds %ld invariants broken", rounds, r);
 	canary_check();
+	for (unsigned k = 0; k < FUZZ_PLACES && rounds == 1; k++)
+		memcpy(chose[k], fuzz_of(k)->chose, FUZZ_KEPT);
 	uint64_t killed = random_below(choice, 64);
 	for (unsigned k = 0; k < FUZZ_PLACES; k++) {
 		bool broken = false;
@@ -384,6 +393,17 @@ static void answers(void)
 	}
 }
 
+static void choices(void)
+{
+	char text[2 * FUZZ_KEPT + 1];
+
+	for (unsigned k = 0; k < FUZZ_PLACES; k++) {
+		for (unsigned i = 0; i < FUZZ_KEPT; i++)
+			snprintf(text + 2 * i, 3, "%02x", chose[k][i]);
+		note("choices of worker %u: %s", k, text);
+	}
+}
+
 /* ---- All of it ---- */
 
 static unsigned not_free(void)
@@ -457,6 +477,7 @@ int main(void)
 	ok(done > TOTAL(steps) / 10, "of %lu calls, %lu did something", TOTAL(steps), done);
 	ok(TOTAL(touches) && TOTAL(poked) && TOTAL(landed), "%lu touches of windows, %lu writes among them succeeded; %lu faults landed",
 	   TOTAL(touches), TOTAL(poked), TOTAL(landed));
+	choices();
 	is(env_reap_pfn(canary.env, &freed), 0, "the canary is buried");
 	is(not_free(), 0, "all frames that they fought for are free again");
 	cpus_end();

@@ -236,7 +236,7 @@ static void virtual_8086(void)
 	space_unpeek(&v->space);
 	for (unsigned i = 0; i < sizeof(codes) / sizeof(*codes); i++) {
 		for (unsigned rpl = 0; rpl < 4; rpl++) {
-			for (unsigned iopl = 0; iopl < 4; iopl += 3) {
+			for (unsigned iopl = 0; iopl < 4; iopl++) { /* 1 and 3: with a handler */
 				memset(here, 0x0b, FH_PAGE);
 				memcpy(here + 16 * rpl, codes[i].code, codes[i].n);
 				const uint32_t frame[] = {0, LOW / 16 + rpl, 0x20202u | iopl << 12, 0xf00, LOW / 16, 0x1020, 0x1030, 0x1040, 0x6000};
@@ -244,10 +244,13 @@ static void virtual_8086(void)
 				struct fh_regs regs = raw_regs(v, 0);
 				regs.rsp = LOW + 0xf00;
 				raw_code(v, "\xcf\x0f\x0b", 3);
+				v->upcall->entry = raw_va(v, RAW_CODE) + 1;
+				v->upcall->stack_top = raw_stack_top(v), v->upcall->depth = 0, v->upcall->max_depth = iopl & 1;
 				unsigned state = raw_run(v, &regs, 20);
 				if (state != FH_FAULTED && state != FH_READY && state != FH_STOPPED)
 					count_bad(&t, "%s, selector's last bits %u, IOPL %u: state %u", codes[i].what, rpl, iopl, state);
 				raw_reset(v);
+				v->upcall->depth = v->upcall->max_depth = 0;
 				want(&t, vector_of(v, "\x0f\x0b", 2, NULL), 6, "the thread after that");
 			}
 		}

@@ -64,7 +64,24 @@ va_t fuzz_landing(unsigned place) { return (va_t)fuzz_lands + 16 * place; }
 
 /* ---- Choices ---- */
 
-static uint64_t draw(struct fuzz *w, uint64_t n) { return random_below(&w->random, n); }
+static uint64_t draw(struct fuzz *w, uint64_t n)
+{
+	uint64_t k = random_below(&w->random, n);
+
+	if (w->drawn >= FUZZ_HASHED)
+		return k;
+	w->choices = random_begin(w->choices, n, k);
+	if (++w->drawn == FUZZ_HASHED && w->turn <= FUZZ_KEPT)
+		w->chose[w->turn - 1] = (uint8_t)(1 + w->choices % 255);
+	return k;
+}
+
+static void begin_turn(struct fuzz *w)
+{
+	w->random = random_begin(w->key, ++w->turn, 0);
+	w->drawn = w->choices = 0;
+}
+
 static const struct fuzz_board *board(void) { return fuzz_board(); }
 
 static uint64_t edge(struct fuzz *w)
@@ -514,6 +531,8 @@ __attribute__((used)) _Noreturn void fuzz_landed(struct fuzz *w)
 		u->max_depth = 0;
 		__asm__ volatile("ud2");
 	}
+	w->random = random_begin(w->key, w->turn, 1); /* a landing is no turn */
+	w->drawn = FUZZ_HASHED;
 	u->entry = fuzz_landing((unsigned)w->place);
 	u->resume_lo = u->resume_hi = 0;
 	u->depth = 0, u->max_depth = 1 + draw(w, FH_UPCALL_SLOTS);
@@ -524,8 +543,9 @@ __attribute__((used)) _Noreturn void fuzz_landed(struct fuzz *w)
 			w->lost = 0;
 			continue;
 		}
-		uint64_t k = draw(w, 24);
-		if (board()->ncpus > 1 && draw(w, 4000) == 0)
+		begin_turn(w);
+		uint64_t k = draw(w, 24), spends = draw(w, 4000) == 0;
+		if (board()->ncpus > 1 && spends)
 			spend(w);
 		else if (k == 0)
 			fault(w);

@@ -1,8 +1,9 @@
 /*
  * fuzzer.h - a worker of the system-call fuzzer (fuzz.c): a raw thread that runs this code and nothing else, and makes
  * calls that it draws from a generator of its own. Its state lies in a page of the fuzzer's, mapped in all envs of workers at
- * the same address; so it goes on where it was after a fault. The sequence of numbers follows from the seed alone; how many of
- * them a choice takes, and what it hits, depends on what the others have done to the ownership table meanwhile.
+ * the same address, so that it goes on after a fault. It works in turns; the generator's state at the begin of each is a function
+ * of the worker's key and the number of the turn. So a turn's choices follow from the seed as far as what it draws does not
+ * depend on what it has found: what the others have done to the ownership table meanwhile.
  *
  * The worker shares the program's text and rodata, read-only. It touches no other data of the program.
  */
@@ -17,6 +18,8 @@
 #define FUZZ_DONE 14u   /* columns of a histogram beside the errors: it succeeded; */
 #define FUZZ_AWAY 15u   /* it didn't return there */
 #define FUZZ_LAST 8u
+#define FUZZ_KEPT 96u  /* the first turns, of which the choices are kept: */
+#define FUZZ_HASHED 3u /* the draws that every turn makes: what it does, and the first choice of how */
 #define FUZZ_VA 0x300000000000ul
 #define FUZZ_WINDOW_SLOT 256u /* slots of a worker's PT2 for tables of the arena */
 #define FUZZ_WINDOWS 4u
@@ -39,6 +42,9 @@ enum { FUZZ_ROOT, FUZZ_PT3, FUZZ_PT2, FUZZ_PT1, FUZZ_RAW, FUZZ_ENV = FUZZ_RAW + 
 struct fuzz {
 	uint64_t stack_top; /* first: fuzz_land takes it from here */
 	uint64_t place, random;
+	uint64_t key, turn, drawn; /* seed of all turns; turns begun; draws in this one, */
+	uint64_t choices;          /* and a hash of them */
+	uint8_t chose[FUZZ_KEPT];  /* the same of each turn, never 0; 0: it was interrupted before */
 	volatile uint64_t steps, target; /* calls made; to be made */
 	uint64_t lost;      /* landings since a call last returned */
 	uint64_t touches, poked, faults, landed;
