@@ -30,6 +30,7 @@ struct cpu {
 	unsigned slot;             /* slice that is running */
 	bool timer_used;           /* the timer was set for a sleeper: set it again for the slice */
 	uint64_t slice_end;        /* TSC */
+	bool late;                 /* the slice was begun by another thread, which gave it up: the next is this one's, too */
 	uint64_t gdt[8] __attribute__((aligned(16)));
 	struct tss tss;
 	uint64_t trace[256] __attribute__((aligned(1024))); /* numbers of the last system calls, a ring */

@@ -158,7 +158,8 @@ static inline uint64_t ready_at(uint64_t name)
 static void keep_time(struct cpu *cpu)
 {
 	uint64_t now = rdtsc(), slice = SLICE_MS * info->tsc_khz;
-	if (now >= cpu->slice_end) {
+	cpu->late = now < cpu->slice_end;
+	if (!cpu->late) {
 		epoch_tick();
 		cpu->slice_end = now + slice;
 		lapic_timer_after(slice);
@@ -250,6 +251,11 @@ struct fh_regs *sched_tick(void)
 	struct cpu *cpu = this_cpu();
 	if (cpu->id == 0)
 		console_refresh();
+	if (cpu->thread && cpu->late) { /* or who gives up its slices at their very end would leave others nothing else */
+		keep_time(cpu);
+		upcall_bells(&cpu->thread->regs);
+		return return_checked(&cpu->thread->regs);
+	}
 	if (cpu->thread)
 		leave(FH_READY);
 	return schedule();

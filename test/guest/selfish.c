@@ -33,7 +33,8 @@
 	X(SLOTS, "take a new slot all the time")                                                                       \
 	X(HAND_ON, "hand their slice to an accomplice and back")                                                       \
 	X(RING, "ring each other, asleep and awake")                                                                   \
-	X(NAP, "sleep as shortly as can be")
+	X(NAP, "sleep as shortly as can be")                                                                           \
+	X(LATE, "give up their slice just before it ends")
 
 #define AS_NAME(name, text) name,
 enum attack { ATTACKS(AS_NAME) NATTACKS };
@@ -94,6 +95,11 @@ static void hog_once(unsigned k)
 	case HAND_ON: sys_thread_switch(other, 0, 0, 0); break;
 	case RING: sys_thread_switch(other, GO, GO, cpu_tsc() + 2000); break;
 	case NAP: sys_thread_switch(0, 0, 0, cpu_tsc() + 200); break;
+	case LATE:
+		for (uint64_t end = cpu_tsc() + info->tsc_khz * 95 / 10; cpu_tsc() < end;)
+			cpu_pause();
+		thread_yield();
+		break;
 	default:
 		for (unsigned i = 0; i < 100; i++)
 			cpu_pause();
