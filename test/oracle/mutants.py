@@ -214,7 +214,6 @@ MISTAKES = {
         ("a window that its new tenant's table links isn't granted", "same(by, tenant) || ", ""),
         ("a BUSY table is no table", "fh_type(at->state) == FH_BUSY ?", "0 ?"),
         ("a table freed stays on the account", "		commit_free(c, env_name(owner));\n		env_return(owner, 1);\n", "		commit_free(c, env_name(owner));\n"),
-        ("a table that isn't freed stays BUSY", "	} else if (claimed)\n		atomic_set(&record(c)->state, idle);\n", "	}\n"),
         ("an ancestor frees a table unseen", "		if (!same(at->me, owner))\n			env_repossess(owner, c);\n", ""),
         ("an ancestor's link is withdrawn", " && !authority(at.owner, owner)) /* [link 18] */", ")"),
         ("a withdrawn window stays in the tenant's tree", "			run_clear(&at, 1, 0, &d);\n", "			;\n"),
