@@ -219,7 +219,7 @@ proctype Owner() {
 			atomic {
 				if
 				:: owner == 1 -> /* T's own lock is held */
-					assert(link != 0 || (!cached[1] && !cached[2]));
+					assert((!cached[1] || tenant_of(1) == to) && (!cached[2] || tenant_of(2) == to));
 					held = to;
 					tenant = to                  /* [link 17] */
 				:: else
