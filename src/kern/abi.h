@@ -498,10 +498,11 @@ _Static_assert(sizeof(struct fh_thread_args) <= FH_PAGE, "fits the batch frame")
  *   EINVAL     no such frame, or its owner is the env named
  *   ESRCH      no such env
  *   EPERM      the frame isn't the caller's or a descendant's; a name without serial and no authority
- *   EBUSY      it is granted already; none of these types; another CPU is changing it
+ *   EBUSY      it is granted already, or linked by a table of neither the env named nor an ancestor of the owner; none of these
+ *              types; another CPU is changing it
  *   ECANCELED  env is dead
- *   EAGAIN     the table isn't quiet yet and the slice's forced flushes are spent; or a former tenant's table, which another
- *              CPU is changing, still links it
+ *   EAGAIN     the table isn't quiet yet and the slice's forced flushes are spent; or another CPU is changing the tenant's
+ *              table that links it
  */
 /*
  * frame_take(pfn, n) -> frames taken

@@ -365,7 +365,7 @@ long pt_unlinked(pfn_t t, pfn_t owner, pfn_t tenant)
 	uint64_t link = linked_at(t); /* [link 19] */
 	pfn_t by = owner_of(state_of(pfn(fh_link_parent(link))));
 	return link == 0 || same(by, tenant) || authority(by, owner)
-	           ? 0 : REFUSE(EAGAIN, "a former tenant's table still links it: withdraw it again");
+	           ? 0 : REFUSE(EBUSY, "another's table links it, a former tenant's perhaps: withdraw it");
 }
 
 /* The link word is read without a lock: it holds only once the lock of the parent it names does. Linking and unlinking

@@ -21,7 +21,7 @@ long pt_set(pfn_t me, uint64_t what, pte_t entry, va_t va, pte_t *old);
  * refused; *done counts the whole ones. Stops early after a forced flush, when an interrupt is pending, and after ROUNDS. */
 long pt_update(pfn_t me, struct fh_op *ops, uint64_t n, uint64_t *done);
 
-/* -EAGAIN if table t, which is `owner`'s, is linked by a stranger's, and that isn't `tenant`; else 0. */
+/* -EBUSY if table t, which is `owner`'s, is linked by a stranger's, and that isn't `tenant`; else 0. */
 long pt_unlinked(pfn_t t, pfn_t owner, pfn_t tenant);
 /* Unlink table t, if it still is `owner`'s, from the foreign table that its record names, unless that is of an ancestor of
  * the owner. 0, or -EAGAIN. */

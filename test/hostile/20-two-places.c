@@ -12,9 +12,12 @@ void attack(void)
 	want(&t, set(v_pt2, 9, window << 12 | LINK), FH_OP_DONE, "linked in a child's tree, by authority over both");
 	want(&t, set(v_pt2, 10, window << 12 | LINK), -FH_EBUSY, "in the same tree once more");
 	want(&t, set(w_pt2, 9, window << 12 | LINK), -FH_EBUSY, "in another child's");
-	want(&t, frame_grant(window, w->env_name), 0, "granted to that one");
-	want(&t, raw_call(w, FH_SYS_pt_set, fh_what(FH_OP_SET, 0, w_pt2, 9, 1), window << 12 | LINK, 0, 0), -FH_EBUSY,
+	want(&t, frame_grant(window, w->env_name), -FH_EBUSY, "granted to that one, while the first links it");
+	want(&t, raw_call(w, FH_SYS_pt_set, fh_what(FH_OP_SET, 0, w_pt2, 9, 1), window << 12 | LINK, 0, 0), -FH_EPERM,
 	     "which links it itself");
+	want(&t, frame_grant(window, v->env_name), 0, "granted to the one that links it");
+	want(&t, raw_call(w, FH_SYS_pt_set, fh_what(FH_OP_SET, 0, w_pt2, 9, 1), window << 12 | LINK, 0, 0), -FH_EPERM,
+	     "which the other links");
 	want(&t, set(v_pt2, 9, window << 12 | LINK), -FH_EBUSY, "set over itself");
 	clear(v_pt2, 9);
 	frame_grant(window, 0);

@@ -203,7 +203,7 @@ proctype Owner() {
 		/* frame_grant(T, to) */
 		if
 #ifndef GRANT_LINKED
-		:: link != 0 && tenant_of(link) != to -> goto granted /* [link 19] linked by another still: -EAGAIN */
+		:: link != 0 && tenant_of(link) != to -> goto granted /* [link 19] linked by another still: -EBUSY */
 		:: else
 #else
 		:: true

@@ -237,7 +237,7 @@ struct m_result m_grant(struct model *m, unsigned me, uint64_t f, uint64_t name)
 		return refused(why);
 	unsigned index, parent = window(type) ? m_foreign(m, f, &index) : 0, by = m->f[parent].owner;
 	if (parent != 0 && by != (unsigned)to.value && !m_within(m, owner, by)) /* somebody else reaches it */
-		return refused(M_EAGAIN);
+		return refused(M_EBUSY);
 	m->f[f].tenant = m_name_of(m, to.value);
 	if (me != owner && takeable(type))
 		repossess(m, owner, f);

@@ -69,7 +69,7 @@ TEST("a withdrawal that finds the linking table BUSY may leave the link: then th
 	world_no_audit = false;
 	does(0);
 	assert_int_equal(linked_at(w), link_word(p, 9));
-	refuses(grant(a, w, c), EAGAIN, "a former tenant's table still links it");
+	refuses(grant(a, w, c), EBUSY, "another's table links it");
 	refuses(set(b, v.t[2], 10, link_to(w)), EPERM, "nor is it granted");
 	does(withdraw(a, w));
 	expect_unlinked();
