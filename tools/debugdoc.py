@@ -351,7 +351,7 @@ def main():
     chosen = [s for s in sections(page) if a.sim in (None, s.sim) and a.only in s.title]
     print(f"1..{len(chosen)}")
     for number, section in enumerate(chosen, 1):
-        for turn in range(4 if section.sim == "gdb" else 1):  # which CPU runs which thread is chance
+        for turn in range(6):  # which CPU runs which thread is chance
             trial, bad = list(page), []
             try:
                 play(trial, section, a.write)

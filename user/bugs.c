@@ -60,13 +60,22 @@ static void counts(void *arg)
 		++*p;
 }
 
+/* Our slots of CPU 0 are its, those of the others ours: who runs where is not left to chance. */
+static void part(uint64_t its)
+{
+	for (unsigned c = 0; info->ncpus > 1 && c < info->ncpus; c++)
+		for (unsigned i = 0; i < FH_CPU_SLICES; i++)
+			if (cpu_view(c)->slice[i] == its || cpu_view(c)->slice[i] == thread_self_name())
+				sys_cpu_slice(info->cpu_pfn[c], i, c ? thread_self_name() : its);
+}
+
 static int disagree(void)
 {
 	volatile uint64_t *p = (volatile uint64_t *)PAGE_VA;
 
 	space_fill(space_current(), PAGE_VA, 1, RW);
-	thread_new(counts, (void *)p, NULL);
-	while (*p < 1000)
+	part(thread_new(counts, (void *)p, NULL)->name);
+	while (*p < 1000 || (info->ncpus > 1 && upcall_word(UPCALL_OFFSET(cpu)) == 0))
 		cpu_pause();
 	operate(FH_OP_NARROW, PAGE_VA, 1, FH_P | FH_U | FH_NX); /* nobody may write any more; FH_FLUSH_NONE */
 	MAGIC_BREAK();
